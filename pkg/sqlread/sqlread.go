@@ -1,0 +1,64 @@
+// Package sqlread reads SQL: which effects a PostgreSQL text has, which
+// relations and functions it names, and where its secrets stand.
+package sqlread
+
+import (
+	"context"
+
+	"github.com/chaperone-dev/chaperone/pkg/flow"
+)
+
+// A Reader reads texts. It is safe for concurrent use.
+type Reader interface {
+	// Read never fails on a text: what it cannot understand comes back with
+	// Unread set and the effect flow.Unknown. An error means that reading itself is
+	// broken (no child process), and the caller refuses.
+	Read(ctx context.Context, text string) (*Reading, error)
+}
+
+// Reading is what is known of one text, which may hold several statements.
+// It is shared by those who read the same text: nobody changes it.
+type Reading struct {
+	Statements  []Statement
+	Redacted    string // the text with passwords replaced; the text itself when it has none
+	Fingerprint string // hex; equal for texts that differ only in constants and spelling
+	Unread      string // why the text was not understood; empty when it was
+	Changes     bool   // some statement may change something
+}
+
+// Effects is every effect of every statement.
+func (r *Reading) Effects() []flow.Effect {
+	var all []flow.Effect
+	for _, s := range r.Statements {
+		all = append(all, s.Effects...)
+	}
+	return all
+}
+
+// Statement is one statement of a text.
+type Statement struct {
+	Node      string        // its node in PostgreSQL's parse tree, such as "SelectStmt"
+	Effects   []flow.Effect //
+	Relations []Name        // every relation named anywhere in it, as written; CTE names included
+	Functions []Name        // every function called, as written
+	// Opaque says that it runs text or plans that do not stand in it (EXECUTE,
+	// FETCH, DO, CALL): it may read anything.
+	Opaque bool
+	Copy   *Copy // for COPY
+}
+
+// Name is a name as written, quoting resolved; Schema is empty when not said.
+type Name struct{ Schema, Name string }
+
+// Copy is what COPY copies.
+type Copy struct {
+	In       bool     // FROM STDIN; otherwise TO STDOUT
+	Relation Name     // or Query
+	Columns  []string // nil: all
+	Query    string   // the inner query's text
+	Format   string   // text csv binary
+	// As written; zero for the format's default.
+	Delimiter, Quote, Escape byte
+	Null                     string
+	NullSet, Header          bool
+}
