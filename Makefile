@@ -1,0 +1,75 @@
+# `make help` lists what can be made. `make test` and `make demo` need root.
+
+SHELL   := /bin/bash
+export PATH := $(PATH):/usr/local/go/bin
+
+PREFIX  ?= /usr/local
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# One static binary; cgo because PostgreSQL's own grammar is C.
+STATIC  := -trimpath -tags netgo,osusergo \
+           -ldflags "-s -w -X main.version=$(VERSION) -linkmode external -extldflags -static"
+
+# Programs that live under testdata, which ./... does not see.
+PROGRAMS := ./testdata/bench ./testdata/compat ./testdata/scripts
+
+# Where goroutines share state: the packages worth the race detector's price.
+RACED   := ./interceptor/... ./rules/... ./pkg/record/... ./pkg/approval/... ./pkg/sqlread/...
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build generate generate-check lint test test-unit test-race test-short stories fuzz-smoke compat demo bench install clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
+
+deps: ## install from Debian/Ubuntu what is missing (root)
+	@deploy/install-deps.sh
+
+build: ## bin/chaperone, one static binary
+	@mkdir -p bin
+	CGO_ENABLED=1 go build $(STATIC) -o bin/chaperone ./cmd/chaperone
+
+generate: ## redo the committed BPF objects and bindings (needs clang)
+	go generate ./...
+
+generate-check: generate
+	@git diff --exit-code --stat -- bpf || { echo 'generated files differ from their sources (hint: commit what make generate wrote)'; exit 1; }
+
+lint: ## gofmt, go vet, staticcheck
+	@.ci/lint $(PROGRAMS)
+
+test: ## everything, as root: a skipped test is a failure (about 20 minutes on 2 cores)
+	@.ci/test
+
+test-unit: build
+	@.ci/gotest ./...
+
+test-race:
+	@.ci/gotest -race $(RACED)
+
+test-short: ## what needs neither root nor a server
+	go test -short ./...
+
+stories: build ## the txtar stories in testdata/scripts, with the real binary (root)
+	@.ci/gotest ./testdata/scripts
+
+fuzz-smoke: ## every fuzz target for a few seconds (FUZZTIME=5s)
+	@.ci/fuzz-smoke
+
+compat: build ## real clients and drivers' own test suites, with and without Chaperone (root)
+	@testdata/compat/run
+
+demo: ## a masked SELECT, a held DROP and the replay, in two minutes (root)
+	@deploy/demo/run
+
+bench: build ## beside direct, haproxy and pgbouncer; rewrites docs/benchmarks.md (root; BENCH=-quick)
+	go run ./testdata/bench $(BENCH)
+
+install: build ## into $(PREFIX)/bin, with the systemd unit
+	install -D -m 0755 bin/chaperone $(DESTDIR)$(PREFIX)/bin/chaperone
+	install -D -m 0644 deploy/systemd/chaperone.service $(DESTDIR)/etc/systemd/system/chaperone.service
+	install -D -m 0644 deploy/systemd/chaperone.slice $(DESTDIR)/etc/systemd/system/chaperone.slice
+	install -d -m 0750 $(DESTDIR)/etc/chaperone/policy.d
+
+clean: ## what make built
+	rm -rf bin
