@@ -15,7 +15,7 @@ type Masks struct {
 }
 
 type columnMask struct {
-	schema, table, column string // "*" matches any
+	schema, table, column string // anyName matches any
 	with                  mask.Mask
 }
 
@@ -55,4 +55,8 @@ func (m *Masks) JSON() []JSONMask { return m.json }
 // Detectors are the value detectors to run on text, and how to hide what they find.
 func (m *Masks) Detectors() (detect.Set, mask.Mask) { return m.detectors, m.detected }
 
-func is(pattern, name string) bool { return pattern == "*" || pattern == name }
+// anyName is what a bare * in a column pattern becomes: no name in a database
+// holds a zero byte, while one may well be a star.
+const anyName = "\x00"
+
+func is(pattern, name string) bool { return pattern == anyName || pattern == name }

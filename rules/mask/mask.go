@@ -21,3 +21,9 @@ type Mask struct {
 	Op  Operator
 	Key []byte // of keyed operators; never printed
 }
+
+// Operators lists them.
+var Operators = []Operator{Redact, Null, Hash, Partial, Token, Bucket, Shift}
+
+// Keyed says that the operator needs a key.
+func (o Operator) Keyed() bool { return o == Hash || o == Token || o == Shift }

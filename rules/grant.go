@@ -1,0 +1,76 @@
+package rules
+
+import (
+	"errors"
+	"time"
+)
+
+// grantRule is a grants entry.
+type grantRule struct {
+	identity, target named
+	ttl              time.Duration // 0: for as long as the identity lives
+	at               place
+}
+
+// Grant is an identity's permission on a target.
+type Grant struct {
+	Identity, Target string
+	Until            time.Time // when the flow it carries must end; zero: never
+}
+
+// Why there is no grant.
+var (
+	ErrUnknownIdentity = errors.New("the policy has no such identity")
+	ErrUnknownTarget   = errors.New("the policy has no such target")
+	ErrExpired         = errors.New("the identity has expired")
+	ErrNoGrant         = errors.New("the identity has no grant on this target")
+)
+
+// Grant says whether a flow of identity may go to target at now, and until
+// when; otherwise the error is one of the sentinels above.
+//
+// A grant without approval is given anew to each flow when it opens and ends
+// ttl later: a flow that outlives its grant is closed, and the next connection asks
+// again. No grant outlives its identity. Of several grants the longest counts.
+func (p *Policy) Grant(identity, target string, now time.Time) (Grant, error) {
+	who, ok := p.Identity(identity)
+	if !ok {
+		return Grant{}, ErrUnknownIdentity
+	}
+	if _, ok := p.TargetNamed(target); !ok {
+		return Grant{}, ErrUnknownTarget
+	}
+	if who.Expired(now) {
+		return Grant{}, ErrExpired
+	}
+	found, until := false, time.Time{}
+	for _, g := range p.grants {
+		if g.identity.string != identity || g.target.string != target {
+			continue
+		}
+		if end := g.end(now, who.Expires); !found || later(end, until) {
+			found, until = true, end
+		}
+	}
+	if !found {
+		return Grant{}, ErrNoGrant
+	}
+	return Grant{Identity: identity, Target: target, Until: until}, nil
+}
+
+// end is the earlier of ttl from now and the identity's expiry; zero: never.
+func (g grantRule) end(now, expires time.Time) time.Time {
+	if g.ttl == 0 {
+		return expires
+	}
+	end := now.Add(g.ttl)
+	if !expires.IsZero() && expires.Before(end) {
+		return expires
+	}
+	return end
+}
+
+// later says that a ends after b, where zero is never.
+func later(a, b time.Time) bool {
+	return !b.IsZero() && (a.IsZero() || a.After(b))
+}
