@@ -1,0 +1,63 @@
+package record
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// reserveBytes is the room kept for the last words on a full disk.
+const reserveBytes = 512 << 10
+
+// reserve is a file that holds disk space for the log's last words. It is used under the log's mutex.
+type reserve struct {
+	path  string
+	empty bool
+	tried time.Time
+}
+
+// keepReserve makes the reserve, or takes over the one a previous run left.
+func keepReserve(dir string) (*reserve, error) {
+	r := &reserve{path: filepath.Join(dir, "reserve")}
+	if err := r.allocate(); err != nil {
+		return nil, fmt.Errorf("%w: keep a reserve: %w", ErrUnwritable, err)
+	}
+	return r, nil
+}
+
+func (r *reserve) spent() bool { return r.empty }
+
+// spend frees the space.
+func (r *reserve) spend() {
+	r.empty = true
+	_ = os.Truncate(r.path, 0) // if that fails, so does the next write
+}
+
+// refill takes the space back once there is twice as much, tried once a second.
+func (r *reserve) refill(now time.Time) bool {
+	if since := now.Sub(r.tried); since >= 0 && since < time.Second {
+		return false
+	}
+	r.tried = now
+	return r.allocate() == nil
+}
+
+func (r *reserve) allocate() error {
+	f, err := os.OpenFile(r.path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, 2*reserveBytes); err != nil {
+		_ = f.Truncate(0)
+		return err
+	}
+	if err := f.Truncate(reserveBytes); err != nil {
+		return err
+	}
+	r.empty = false
+	return nil
+}
