@@ -11,7 +11,7 @@ STATIC  := -trimpath -tags netgo,osusergo \
            -ldflags "-s -w -X main.version=$(VERSION) -linkmode external -extldflags -static"
 
 # Programs that live under testdata, which ./... does not see.
-PROGRAMS := ./testdata/bench ./testdata/compat ./testdata/scripts
+PROGRAMS := ./testdata/bench ./testdata/compat ./testdata/scripts ./testdata/servers
 
 # Where goroutines share state: the packages worth the race detector's price.
 RACED   := ./interceptor/... ./rules/... ./pkg/record/... ./pkg/approval/... ./pkg/sqlread/...

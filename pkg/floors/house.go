@@ -40,7 +40,7 @@ type File struct {
 }
 
 // programs are the folders under testdata that hold Go of our own, not fixtures.
-var programs = []string{"testdata/bench", "testdata/compat", "testdata/scripts"}
+var programs = []string{"testdata/bench", "testdata/compat", "testdata/scripts", "testdata/servers"}
 
 // Read parses every Go file below root, fixtures and hidden folders excepted.
 func Read(root fs.FS) (*House, error) {
