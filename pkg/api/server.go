@@ -1,0 +1,177 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Bounds of one control connection.
+const (
+	bodyLimit   = 64 << 10 // bytes
+	headerLimit = 16 << 10 // bytes
+	patience    = 10 * time.Second
+	connections = 256 // at a time
+)
+
+// Server answers on the control socket.
+type Server struct {
+	house House
+	http  *http.Server
+	end   context.CancelFunc // of the watches
+}
+
+type peerKey struct{}
+
+// NewServer makes a server for a house; Serve runs it.
+func NewServer(h House) *Server {
+	ctx, end := context.WithCancel(context.Background())
+	s := &Server{house: h, end: end}
+	s.http = &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: patience, ReadTimeout: patience, IdleTimeout: time.Minute,
+		MaxHeaderBytes: headerLimit,
+		BaseContext:    func(net.Listener) context.Context { return ctx },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, peerKey{}, c.(*visitor).peer)
+		},
+	}
+	return s
+}
+
+// Serve answers until Close; l is closed with it. Its error is never nil.
+func (s *Server) Serve(l net.Listener) error {
+	return s.http.Serve(&door{Listener: l, room: make(chan struct{}, connections)})
+}
+
+// Close lets open requests end until ctx does; watches are ended at once.
+func (s *Server) Close(ctx context.Context) error {
+	s.end()
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(err, s.http.Close())
+	}
+	return nil
+}
+
+// door accepts as many visitors as there is room for, and knows who each is.
+type door struct {
+	net.Listener
+	room chan struct{}
+}
+
+// visitor is an accepted connection with the process behind it.
+type visitor struct {
+	net.Conn
+	peer  *peer
+	leave func()
+}
+
+func (d *door) Accept() (net.Conn, error) {
+	for {
+		d.room <- struct{}{}
+		c, err := d.Listener.Accept()
+		if err != nil {
+			<-d.room
+			return nil, err
+		}
+		p, err := peerOf(c)
+		if err != nil { // gone already, or not to be told who it is
+			_ = c.Close()
+			<-d.room
+			continue
+		}
+		return &visitor{Conn: c, peer: p, leave: sync.OnceFunc(func() { p.close(); <-d.room })}, nil
+	}
+}
+
+func (v *visitor) Close() error {
+	err := v.Conn.Close()
+	v.leave()
+	return err
+}
+
+// verb is one handler: the answer is sent as JSON.
+type verb func(ctx context.Context, p *peer, r *http.Request) (any, error)
+
+// open wraps a verb that anybody who reaches the socket may use, except the enrolled.
+func (s *Server) open(v verb) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := r.Context().Value(peerKey{}).(*peer)
+		if err := p.free(s.house.Enrolled); err != nil {
+			s.house.Log.Warn("control socket: caller refused", "pid", p.pid, "uid", p.uid, "err", err)
+			s.fail(w, err)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, bodyLimit)
+		answer, err := v(r.Context(), p, r)
+		if err != nil {
+			s.fail(w, err)
+			return
+		}
+		if answer != handled {
+			send(w, http.StatusOK, answer)
+		}
+	})
+}
+
+// root wraps a verb that changes the daemon; what it did is journalled.
+func (s *Server) root(act string, v verb) http.Handler {
+	return s.open(func(ctx context.Context, p *peer, r *http.Request) (any, error) {
+		if p.uid != 0 {
+			err := Hint(fmt.Errorf("%w: only root may %s", ErrRefused, act), "try again with sudo")
+			s.acted(act, p, err)
+			return nil, err
+		}
+		answer, err := v(ctx, p, r)
+		s.acted(act, p, err)
+		return answer, err
+	})
+}
+
+func (s *Server) acted(act string, p *peer, err error) {
+	if s.house.Acted != nil {
+		s.house.Acted(act, p.person().String(), err)
+	}
+}
+
+func (s *Server) fail(w http.ResponseWriter, err error) {
+	body, status := onWire(err)
+	send(w, status, map[string]*Error{"error": body})
+}
+
+func send(w http.ResponseWriter, status int, body any) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		text, status = []byte(`{"error":{"code":"failed","message":"the answer could not be encoded"}}`), http.StatusInternalServerError
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n')) // a caller who left does not need it
+}
+
+// read decodes a request strictly: one JSON object, nothing unknown, nothing after it.
+func read(r *http.Request, into any) error {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return fmt.Errorf("%w: the body must be application/json", ErrInvalid)
+	}
+	return decode(r.Body, into)
+}
+
+func decode(from io.Reader, into any) error {
+	dec := json.NewDecoder(from)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return fmt.Errorf("%w: something follows the request", ErrInvalid)
+	}
+	return nil
+}
