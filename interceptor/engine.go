@@ -46,7 +46,8 @@ type Engine interface {
 	// for a kick from the other direction before it feeds again), or because of out.Question.
 	//
 	// An error ends the session; it never holds a value from the wire. What out
-	// holds by then is still written: a refusal in the protocol's own words.
+	// holds by then is still written. After an error from Up, Feed(Down, nil) is called once more, for
+	// a refusal in the protocol's own words; it must set out.End.
 	Feed(dir Direction, in []byte, out *Output) (n int, err error)
 
 	// Resume brings the answer to the last out.Question.

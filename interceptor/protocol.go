@@ -19,7 +19,8 @@ type Protocol interface {
 	// it returns ErrRefused. ctx bounds it.
 	Open(ctx context.Context, c *Conn) (Engine, error)
 	// Refuse tells a client why it gets no session at all. Best effort;
-	// the caller closes the connection.
+	// the caller closes the connection. c has no server and cannot dial, and its
+	// session has a flow and nothing to record with.
 	Refuse(ctx context.Context, c *Conn, a Answer)
 }
 

@@ -16,6 +16,9 @@ type Answer struct {
 	Rule    string       // empty: the default
 	Message string       // of the rule, or of the person who denied
 	Ask     string       // id, when the request was held
+	// Durable says that the record has to be on disk before the request is
+	// forwarded: the engine sets Output.Durable with its bytes.
+	Durable bool
 	// Reusable says that the same text gets the same answer for as long as
 	// Generation is the policy's: no rule looked at the clock and nobody was asked.
 	Reusable   bool
@@ -105,6 +108,7 @@ type Session struct {
 	Log    *slog.Logger
 
 	policy  func() *rules.Policy
+	bound   uint64 // the generation Target, Masks and Level come from
 	asker   Asker
 	journal Journal
 	nextID  uint64
@@ -119,3 +123,29 @@ func (s *Session) NextRequest() uint64 {
 
 // Generation is the current policy's: an Answer of another one is stale.
 func (s *Session) Generation() uint64 { return s.policy().Generation() }
+
+// refresh takes over a new policy's target and masks. Called under the engine's
+// lock, before an answer of the new policy reaches the engine. A target the
+// new policy no longer has keeps its old masks: its requests are denied.
+func (s *Session) refresh() {
+	policy := s.policy()
+	if policy.Generation() == s.bound {
+		return
+	}
+	s.bound = policy.Generation()
+	target, ok := policy.Target(s.Flow.Destination)
+	if !ok || target.Name != s.Flow.Target {
+		return
+	}
+	s.Target, s.Level = target, target.Record
+	s.Masks = policy.Masks(s.Flow.Identity, target.Name)
+}
+
+// identity is the flow's identity as policy has it now.
+func (s *Session) identity(policy *rules.Policy) *flow.Identity {
+	id, ok := policy.Identity(s.Flow.Identity)
+	if !ok {
+		return &flow.Identity{Name: s.Flow.Identity}
+	}
+	return &id
+}

@@ -1,0 +1,127 @@
+package interceptor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/chaperone-dev/chaperone/pkg/flow"
+	"github.com/chaperone-dev/chaperone/rules"
+)
+
+// noteEvery is how often a client is told that its request still waits.
+const noteEvery = 10 * time.Second
+
+// waiter is the client of a held request, as the judge sees it.
+type waiter interface {
+	tell(text string)
+	watch(ctx context.Context, leave func())
+}
+
+// judge decides one request: read, decide, hold if need be, journal. It always comes to an
+// answer; whatever goes wrong on the way is a denial.
+func (s *Session) judge(ctx context.Context, q Question, w waiter) Answer {
+	req, err := q(ctx)
+	if err != nil {
+		s.Log.Warn("request not read", "session", s.ID, "err", err)
+		return Answer{Verdict: flow.Deny, Cause: ByIgnorance, Message: "the request could not be read"}
+	}
+	policy := s.policy()
+	d := policy.Decide(rules.Input{Identity: s.identity(policy), Target: s.Target, Flow: s.Flow, Request: req, Now: time.Now()})
+	a := Answer{
+		Verdict: d.Verdict, Cause: ByRule, Rule: d.Rule, Message: d.Message,
+		Durable:  d.Durable || req.Changes || d.Verdict == flow.Hold,
+		Reusable: d.Timeless && d.Verdict != flow.Hold, Generation: policy.Generation(),
+	}
+	if d.Verdict == flow.Hold {
+		s.hold(ctx, req, d, &a, w)
+	}
+	s.Meter.Request(s.Flow.Identity, s.Target.Name, a.Verdict)
+	if err := s.note(req, &a, d.Verdict); err != nil {
+		s.Log.Error("decision not recorded", "session", s.ID, "err", err)
+		return Answer{Verdict: flow.Deny, Cause: ByIgnorance, Message: "the decision could not be recorded"}
+	}
+	return a
+}
+
+// hold waits for people to decide, and turns the answer into allow or deny.
+func (s *Session) hold(ctx context.Context, req *flow.Request, d rules.Decision, a *Answer, w waiter) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.Verdict = flow.Deny
+	ask, err := s.asker.Ask(ctx, s.Flow, req, d)
+	if err != nil {
+		a.Cause, a.Message = ByIgnorance, err.Error()
+		return
+	}
+	a.Ask = ask.ID()
+	s.cancel.set(cancel)
+	defer s.cancel.set(nil)
+	state := s.wait(ctx, cancel, ask, d, w)
+	switch state.State {
+	case "approved":
+		a.Verdict = flow.Allow
+	case "denied":
+		a.Cause, a.Message = ByPerson, state.Reason
+	case "expired":
+		a.Cause = ByTimeout
+	default:
+		a.Cause = ByCancel
+	}
+}
+
+// wait keeps the client informed and watched while its ask is open.
+func (s *Session) wait(ctx context.Context, leave func(), ask Ask, d rules.Decision, w waiter) flow.AskState {
+	resolved := make(chan flow.AskState, 1)
+	go func() { resolved <- ask.Wait(ctx) }()
+	watched := make(chan struct{})
+	watching, stop := context.WithCancel(ctx)
+	go func() {
+		defer close(watched)
+		w.watch(watching, leave)
+	}()
+	defer func() {
+		stop()
+		<-watched
+	}()
+	until := time.Now().Add(d.Timeout)
+	tick := time.NewTicker(noteEvery)
+	defer tick.Stop()
+	// An approval that stood already answers at once; its client is told nothing.
+	grace := time.After(5 * time.Millisecond)
+	for {
+		select {
+		case state := <-resolved:
+			return state
+		case <-grace:
+			w.tell(fmt.Sprintf("chaperone: waiting for approval %s (rule %s, %s left)", ask.ID(), d.Rule, left(until)))
+		case <-tick.C:
+			w.tell(fmt.Sprintf("chaperone: still waiting for approval %s (%s left)", ask.ID(), left(until)))
+		}
+	}
+}
+
+func left(until time.Time) time.Duration { return time.Until(until).Round(time.Second) }
+
+// note journals a decision people may want to read in the log: anything but a plain allow.
+func (s *Session) note(req *flow.Request, a *Answer, verdict flow.Verdict) error {
+	if verdict == flow.Allow {
+		return nil
+	}
+	return s.journal.Log(flow.Event{
+		Type: flow.RequestDecided, Session: s.ID, Identity: s.Flow.Identity, Target: s.Target.Name, Request: req,
+		Verdict: &flow.Decided{Verdict: a.Verdict, Rule: a.Rule, Reason: string(a.Cause)},
+		Result:  map[string]any{"said": string(verdict), "ask": a.Ask},
+	})
+}
+
+// sync waits until the session's record is on disk.
+func (s *Session) sync() error {
+	start := time.Now()
+	err := s.Tape.Sync()
+	s.Meter.Recorded(time.Since(start))
+	if err != nil {
+		return fmt.Errorf("sync the record: %w", err)
+	}
+	return nil
+}
