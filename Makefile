@@ -57,7 +57,7 @@ fuzz-smoke: ## every fuzz target for a few seconds (FUZZTIME=5s)
 	@.ci/fuzz-smoke
 
 compat: build ## real clients and drivers' own test suites, with and without Chaperone (root)
-	@testdata/compat/run
+	go run ./testdata/compat
 
 demo: ## a masked SELECT, a held DROP and the replay, in two minutes (root)
 	@deploy/demo/run

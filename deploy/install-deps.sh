@@ -14,7 +14,7 @@ test_packages=(
   postgresql-contrib          # hstore, ltree: the drivers' own tests
   pgbouncer haproxy nginx-light
   clang llvm libbpf-dev linux-libc-dev   # `make generate`
-  iproute2 curl openssl python3 python3-psycopg2
+  iproute2 curl openssl python3 python3-psycopg2 libpostgresql-jdbc-java
 )
 
 die() { printf 'install-deps: %s\n' "$*" >&2; exit 1; }
@@ -71,6 +71,7 @@ main() {
     packages+=("${test_packages[@]}")
     command -v node >/dev/null || packages+=(nodejs)
     command -v npm >/dev/null || packages+=(npm)
+    command -v javac >/dev/null || packages+=(default-jdk-headless)
   fi
   mapfile -t wanted < <(missing "${packages[@]}")
   if ((${#wanted[@]})); then
