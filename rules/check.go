@@ -48,7 +48,7 @@ func (u unique) add(seen map[string]place, name string, at place) {
 		return
 	}
 	if name == "*" {
-		u.complain(at, fmt.Sprintf("a %s named *", u.kind), "")
+		u.complain(at, fmt.Sprintf("* names every %s, and is no name of one", u.kind), "")
 		return
 	}
 	key := u.kind + "\x00" + name

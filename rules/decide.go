@@ -1,62 +1,88 @@
 package rules
 
 import (
+	"time"
+
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
 
-// Decide says what becomes of a request. It is told the whole input: Identity,
-// Target and Request are required, and their absence is a denial.
+// Input is everything a rule's condition can look at.
+type Input struct {
+	Identity *flow.Identity
+	Target   *Target
+	Flow     *flow.Flow
+	Request  *flow.Request
+	Now      time.Time
+}
+
+// Decision is what the policy says of one request.
+type Decision struct {
+	Verdict   flow.Verdict
+	Rule      string        // empty: the default
+	Message   string        // what to tell the client
+	Approvers []string      // for a hold
+	Timeout   time.Duration // of a hold
+	Durable   bool          // the record must be on disk first (durability: disk)
+	// Timeless says the decision used neither now nor anything else that changes
+	// while the identity, target and request text stay the same.
+	Timeless bool
+}
+
+// Decide says what becomes of a request. Identity, Target and Request are
+// required, and the absence of one is a denial.
 //
 // The first rule that matches decides; without one, a query, an HTTP request or
 // a connection is allowed, and anything else (a fast-path function call, a
-// replication) denied. Such a request is opened only by a rule that
-// names request.kind or request.function: a rule that allows everything does not mean it.
+// replication) denied. What is closed by default is opened only by a rule whose condition
+// names request.kind or request.function: one that allows everything does not mean it.
 //
 // A condition that fails, or costs too much, is a match with verdict deny. A
 // condition that depends on an unknown effect may match: then a warn, hold or deny
 // counts, an allow does not, and of all that may apply the strictest
 // decides. A rule that names the action "unknown" is asked plainly.
-func (p *Policy) Decide(in Input) Decision {
-	d, _ := p.consider(&in, nil)
-	return d
-}
+func (p *Policy) Decide(in Input) Decision { return p.consider(&in, nil) }
 
-// consider is Decide; each rule looked at is told to trace, if any.
-func (p *Policy) consider(in *Input, trace func(*rule, truth)) (Decision, *rule) {
+// consider is Decide; what each rule came to is told to trace, if any.
+func (p *Policy) consider(in *Input, trace func(*rule, truth)) Decision {
 	if in.Identity == nil || in.Target == nil || in.Request == nil {
-		return Decision{Verdict: flow.Deny, Message: "the request could not be attributed"}, nil
+		return Decision{Verdict: flow.Deny, Message: "the request could not be attributed"}
 	}
 	s := newScene(in)
 	timeless := true
 	var strictest Decision
-	var chosen *rule
 	for _, u := range p.byTarget[in.Target.Name] {
-		timeless = timeless && u.when.traits.timeless
 		t := s.ask(u)
 		if trace != nil {
 			trace(u, t)
 		}
-		if t == no || !u.means(in.Request.Kind) || t == maybe && u.verdict == flow.Allow {
+		timeless = timeless && u.when.traits.timeless && t != broken
+		if !u.counts(t, in.Request.Kind) {
 			continue
 		}
-		d := u.decision()
-		if t == broken {
-			d = Decision{Verdict: flow.Deny, Rule: u.name, Message: "the rule's condition could not be evaluated on this request"}
-			timeless = false
-		}
-		if stricter(d.Verdict, strictest.Verdict) {
-			strictest, chosen = d, u
+		if d := u.decision(t); stricter(d.Verdict, strictest.Verdict) {
+			strictest = d
 		}
 		if t != maybe {
 			strictest.Timeless = timeless
-			return strictest, chosen
+			return strictest
 		}
 	}
 	if d := fallback(in.Request.Kind); stricter(d.Verdict, strictest.Verdict) {
-		strictest, chosen = d, nil
+		strictest = d
 	}
 	strictest.Timeless = timeless
-	return strictest, chosen
+	return strictest
+}
+
+// counts says that a rule which came to t has a say on a request of this kind.
+func (u *rule) counts(t truth, kind string) bool {
+	switch t {
+	case yes:
+		return u.means(kind)
+	case maybe:
+		return u.verdict != flow.Allow && u.means(kind)
+	}
+	return t == broken
 }
 
 // ask evaluates one rule. Where an effect is unknown its fields are unknown too,

@@ -3,6 +3,8 @@ package rules
 import (
 	"errors"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // grantRule is a grants entry.
@@ -73,4 +75,24 @@ func (g grantRule) end(now, expires time.Time) time.Time {
 // later says that a ends after b, where zero is never.
 func later(a, b time.Time) bool {
 	return !b.IsZero() && (a.IsZero() || a.After(b))
+}
+
+func (p *Policy) readGrant(r *reader, n *yaml.Node) {
+	g := grantRule{at: r.at(n)}
+	approval := ""
+	r.mapping(n, "a grant",
+		field{"identity", r.name(&g.identity)},
+		field{"target", r.name(&g.target)},
+		field{"ttl", r.span(&g.ttl)},
+		field{"approval", func(n *yaml.Node) {
+			if n.Kind == yaml.MappingNode {
+				r.refused(noGrantAsk)(n)
+				return
+			}
+			r.word(&approval, "approval", "none")(n)
+		}},
+	)
+	r.needs(n, "a grant", "identity", g.identity.string)
+	r.needs(n, "a grant", "target", g.target.string)
+	p.grants = append(p.grants, g)
 }

@@ -1,8 +1,11 @@
 package rules
 
 import (
+	"fmt"
 	"path"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
@@ -70,4 +73,18 @@ const maxStars = 3 // of ** in one pattern
 func globWhole(step string) bool {
 	_, err := path.Match(step, "x")
 	return err == nil && (step == "**" || !strings.Contains(step, "**"))
+}
+
+// glob reads a pattern with * and ?, and ** in paths.
+func (r *reader) glob(into *string) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		r.text(into)(n)
+		bad := strings.Count(*into, "**") > maxStars
+		for _, step := range steps(*into) {
+			bad = bad || step == ".." || step == "." || !globWhole(step)
+		}
+		if bad || *into == "" {
+			r.wrong(n, fmt.Sprintf("%q is not a pattern", clip(*into)), "* and ? within a step, ** for any steps, at most three times")
+		}
+	}
 }

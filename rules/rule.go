@@ -1,9 +1,11 @@
 package rules
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
-	"cel.dev/cel-go/common/types"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
@@ -15,6 +17,7 @@ type rule struct {
 	when      condition
 	verdict   flow.Verdict
 	approvers []named
+	names     []string // of the approvers; handed out, never changed
 	timeout   time.Duration
 	message   string
 	durable   bool
@@ -25,52 +28,74 @@ func (u *rule) concerns(target string) bool {
 	return u.target.string == "*" || u.target.string == target
 }
 
-// decision is what the rule says when it matches.
-func (u *rule) decision() Decision {
+// decision is what the rule says when its condition came to t.
+func (u *rule) decision(t truth) Decision {
+	if t == broken {
+		return Decision{Verdict: flow.Deny, Rule: u.name, Message: "the rule's condition could not be evaluated on this request"}
+	}
 	d := Decision{Verdict: u.verdict, Rule: u.name, Message: u.message, Durable: u.durable}
+	if t == maybe && d.Message == "" {
+		d.Message = "the request is not understood, and this rule may mean it"
+	}
 	if u.verdict == flow.Hold {
 		d.Timeout = u.timeout
-		for _, a := range u.approvers {
-			d.Approvers = append(d.Approvers, a.string)
-		}
+		d.Approvers = u.names
 	}
 	return d
 }
 
-// truth is a condition's value: what is unknown is not false.
-type truth uint8
+func (p *Policy) readRule(r *reader, n *yaml.Node) {
+	u := &rule{at: r.at(n), timeout: defaultTimeout}
+	var name named
+	verdict, durability := "", ""
+	r.mapping(n, "a rule",
+		field{"name", r.name(&name)},
+		field{"target", r.name(&u.target)},
+		field{"when", r.condition(&u.when)},
+		field{"verdict", r.word(&verdict, "verdict", verdicts...)},
+		field{"approvers", r.texts(&u.approvers)},
+		field{"timeout", r.span(&u.timeout)},
+		field{"message", r.text(&u.message)},
+		field{"durability", r.word(&durability, "durability", "process", "disk")},
+	)
+	u.name, u.verdict, u.durable = name.string, flow.Verdict(verdict), durability == "disk"
+	r.needs(n, "a rule", "name", u.name)
+	r.needs(n, "a rule", "target", u.target.string)
+	if !r.has(n, "verdict") {
+		r.wrong(n, "a rule without verdict", "one of: "+strings.Join(verdicts, ", "))
+	}
+	for _, a := range u.approvers {
+		u.names = append(u.names, a.string)
+	}
+	r.fits(n, u)
+	p.rules = append(p.rules, u)
+}
+
+var verdicts = []string{string(flow.Allow), string(flow.Warn), string(flow.Hold), string(flow.Deny)}
 
 const (
-	no truth = iota
-	yes
-	maybe  // it depends on what is not known of the request
-	broken // it failed, or cost too much
+	defaultTimeout = 10 * time.Minute // of a hold
+	maxTimeout     = 24 * time.Hour
 )
 
-// holds evaluates the condition. scene is reused between rules.
-func (c *condition) holds(s *scene) truth {
-	switch c.constant {
-	case always:
-		return yes
-	case never:
-		return no
+// fits refuses fields that do nothing for the rule's verdict, and a hold
+// that nobody can answer.
+func (r *reader) fits(n *yaml.Node, u *rule) {
+	if u.verdict == flow.Hold {
+		if len(u.approvers) == 0 {
+			r.wrong(n, "a hold without approvers can only time out", "approvers: [..], or verdict: deny")
+		}
+		if u.timeout > maxTimeout {
+			r.wrong(n, "a hold longer than 24h", "a client does not wait that long")
+		}
+		return
 	}
-	program := c.quick
-	if s.large || c.traits.depth > 2 {
-		program = c.bounded
+	for _, only := range []string{"approvers", "timeout"} {
+		if r.has(n, only) && u.verdict != "" {
+			r.wrong(n, fmt.Sprintf("%s has no effect on verdict %s", only, u.verdict), "verdict: hold, or leave it out")
+		}
 	}
-	v, _, err := program.Eval(s)
-	if err != nil {
-		return broken
+	if u.verdict == flow.Allow && u.message != "" {
+		r.wrong(n, "message has no effect on verdict allow", "verdict: warn, or leave it out")
 	}
-	switch v {
-	case types.True:
-		return yes
-	case types.False:
-		return no
-	}
-	if types.IsUnknown(v) {
-		return maybe
-	}
-	return broken
 }

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -97,7 +98,7 @@ func (c *condition) compile(env *cel.Env) {
 	checked, issues := env.Compile(c.text)
 	if issues.Err() != nil {
 		for _, e := range issues.Errors() {
-			c.wrong(e.Location.Line(), e.Location.Column()+1, celWhat(e.Message), "")
+			c.wrong(e.Location.Line(), e.Location.Column()+1, celWhat(e.Message), celCure(e.Message))
 		}
 		return
 	}
@@ -178,5 +179,28 @@ func (c *condition) spot(line, column int) place {
 func celWhat(message string) string {
 	message = strings.ReplaceAll(message, "\n", " ")
 	message = strings.TrimSuffix(message, " (in container '')")
+	message, _, _ = strings.Cut(message, " (did you mean") // ours says it once
 	return strings.TrimPrefix(message, "Syntax error: ")
 }
+
+var misspelt = regexp.MustCompile(`^(undefined field|undeclared reference to) '([A-Za-z0-9_]+)'`)
+
+// celCure is the word that was meant, where CEL's message names one it does not know.
+func celCure(message string) string {
+	m := misspelt.FindStringSubmatch(message)
+	if m == nil {
+		return ""
+	}
+	known := variables
+	if m[1] == "undefined field" {
+		known = nil
+		for _, o := range objects {
+			for _, w := range o.fields {
+				known = append(known, w.name)
+			}
+		}
+	}
+	return didYouMean(m[2], known)
+}
+
+var variables = []string{"identity", "target", "process", "flow", "request", "now"}

@@ -1,0 +1,138 @@
+package rules
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// complaints parses text as one file and returns what was wrong with it.
+func complaints(t testing.TB, text string) Complaints {
+	t.Helper()
+	p, err := Parse([]File{{"p.yaml", []byte(text)}}, Options{Key: []byte(strings.Repeat("k", 32))})
+	if err == nil {
+		return nil
+	}
+	var all Complaints
+	if !errors.As(err, &all) || len(all) == 0 || p != nil {
+		t.Fatalf("Parse: %v (%T), policy %v", err, err, p)
+	}
+	return all
+}
+
+const base = `people: [{name: dba, members: [alice]}]
+identities: [{name: bot}]
+targets:
+  - {name: orders, protocol: postgres, addresses: ["10.0.0.1:5432"]}
+  - {name: web, protocol: http, addresses: ["10.0.0.1:80"]}
+`
+
+func TestComplaints(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"misspelt section", "identites: []", `p.yaml:1:1: unknown field "identites" in the policy (did you mean "identities"?)`},
+		{"misspelt field", "identities: [{name: a, onwer: b}]", `p.yaml:1:24: unknown field "onwer" in an identity (did you mean "owner"?)`},
+		{"not YAML", "a: [", `p.yaml:1:1: not YAML`},
+		{"not a mapping", "- a", `p.yaml:1:1: the policy is not a mapping`},
+		{"two documents", "people: []\n---\npeople: []", `p.yaml: more than one YAML document`},
+		{"anchor", "people: &x []", `p.yaml:1:9: YAML anchors and aliases are not allowed`},
+		{"tag", "people: !foo []", `p.yaml:1:9: YAML tags are not allowed`},
+		{"key twice", "people: []\npeople: []", `p.yaml:2:1: "people" stands twice in the policy (keep one)`},
+		{"no name", "identities: [{owner: x}]", `p.yaml:1:14: an identity without name`},
+		{"name with a path", "identities: [{name: ../x}]", `p.yaml:1:21: "../x" is not a name`},
+		{"star as a name", "identities: [{name: '*'}]", `* names every identity`},
+		{"name with a bidi override", "identities: [{name: \"a\\u202Eb\"}]", `text holds control characters`},
+		{"name twice", "identities: [{name: a}, {name: a}]", `p.yaml:1:25: a second identity named "a" (the first is at p.yaml:1)`},
+		{"date", "identities: [{name: a, expires: soon}]", `"soon" is not a date`},
+		{"empty match", "identities: [{name: a, match: [{}]}]", `a match that names nothing`},
+		{"relative cgroup", "identities: [{name: a, match: [{cgroup: x/y}]}]", `does not start with /`},
+		{"bad pattern", "identities: [{name: a, match: [{unit: '[a'}]}]", `is not a pattern`},
+		{"container", "identities: [{name: a, match: [{container: {image: x}}]}]", `selecting by container is not supported yet (select by unit or cgroup)`},
+		{"pod", "identities: [{name: a, match: [{pod: {namespace: x}}]}]", `selecting by pod is not supported yet`},
+		{"fail open", "identities: [{name: a, on_failure: open}]", `on_failure: open is not supported yet (use closed)`},
+		{"default", "identities: [{name: a, default: alow}]", `unknown default "alow" (did you mean "allow"?)`},
+		{"unknown protocol", "targets: [{name: a, protocol: postgre, addresses: ['a:1']}]", `unknown protocol "postgre" (did you mean "postgres"?)`},
+		{"later protocol", "targets: [{name: a, protocol: mysql, addresses: ['a:1']}]", `protocol "mysql" is not supported yet`},
+		{"no address", "targets: [{name: a, protocol: tcp}]", `never reached`},
+		{"no addresses", "targets: [{name: a, protocol: tcp, addresses: []}]", `never reached`},
+		{"unix address", "targets: [{name: a, protocol: tcp, addresses: ['unix:/x']}]", `a unix: address is not supported yet`},
+		{"address without port", "targets: [{name: a, protocol: tcp, addresses: ['db']}]", `address "db": no port`},
+		{"host bits", "targets: [{name: a, protocol: tcp, addresses: ['10.0.0.1/24:5']}]", `the network is 10.0.0.0/24`},
+		{"credential", "targets: [{name: a, protocol: tcp, addresses: ['a:1'], credential: {}}]", `credential is not supported yet`},
+		{"ca without verification", "targets: [{name: a, protocol: tcp, addresses: ['a:1'], tls: {ca: /x}}]", `has no effect`},
+		{"one address twice", base + "  - {name: other, protocol: tcp, addresses: ['10.0.0.1:80']}", `address 10.0.0.1:80 stands in target "web" already`},
+		{"grant to nobody", base + "grants: [{identity: bt, target: orders}]", `no identity is named "bt" (did you mean "bot"?)`},
+		{"grant on nothing", base + "grants: [{identity: bot, target: order}]", `no target is named "order" (did you mean "orders"?)`},
+		{"grant on everything", base + "grants: [{identity: bot, target: '*'}]", `no target is named "*"`},
+		{"grant with approval", base + "grants: [{identity: bot, target: orders, approval: {by: [dba]}}]", `is not supported yet`},
+		{"ttl", base + "grants: [{identity: bot, target: orders, ttl: 1y}]", `"1y" is not a duration`},
+		{"negative ttl", base + "grants: [{identity: bot, target: orders, ttl: -1h}]", `more than nothing`},
+		{"rule without target", base + "rules: [{name: r, verdict: deny}]", `a rule without target`},
+		{"rule without verdict", base + "rules: [{name: r, target: orders}]", `a rule without verdict`},
+		{"verdict", base + "rules: [{name: r, target: orders, verdict: dney}]", `unknown verdict "dney" (did you mean "deny"?)`},
+		{"rule on nothing", base + "rules: [{name: r, target: odrers, verdict: deny}]", `no target is named "odrers" (did you mean "orders"?)`},
+		{"hold without approvers", base + "rules: [{name: r, target: orders, verdict: hold}]", `can only time out`},
+		{"unknown approver", base + "rules: [{name: r, target: orders, verdict: hold, approvers: [bda]}]", `no people is named "bda" (did you mean "dba"?)`},
+		{"approvers on deny", base + "rules: [{name: r, target: orders, verdict: deny, approvers: [dba]}]", `approvers has no effect on verdict deny`},
+		{"message on allow", base + "rules: [{name: r, target: orders, verdict: allow, message: x}]", `message has no effect`},
+		{"shadowed", base + "rules: [{name: a, target: '*', verdict: deny}, {name: b, target: web, verdict: deny}]", `rule "b" can never fire: rule "a" before it always matches`},
+		{"always false", base + "rules: [{name: a, target: web, when: '1 > 2', verdict: deny}]", `can never fire: its condition is always false`},
+		{"false and more", base + "rules: [{name: a, target: web, when: 'request.text == \"x\" && false', verdict: deny}]", `always false`},
+		{"empty condition", base + "rules: [{name: a, target: web, when: '', verdict: deny}]", `an empty condition`},
+		{"not a truth", base + "rules: [{name: a, target: web, when: request.text, verdict: deny}]", `p.yaml:6:38: when: the condition is a string`},
+		{"unknown variable", base + "rules: [{name: a, target: web, when: reqest.text == 'x', verdict: deny}]", `p.yaml:6:38: when: undeclared reference to 'reqest', at 1:1 of the condition (did you mean "request"?)`},
+		{"unknown field", base + "rules: [{name: a, target: web, when: 'request.efects.size() > 0', verdict: deny}]", `p.yaml:6:46: when: undefined field 'efects', at 1:8 of the condition (did you mean "effects"?)`},
+		{"unknown action", base + "rules:\n - name: a\n   target: orders\n   verdict: deny\n   when: |\n     request.effects.exists(e,\n       e.action == 'dorp')\n", `p.yaml:12:20: when: no action is "dorp", at 2:15 of the condition (did you mean "drop"?)`},
+		{"unknown action in a list", base + "rules: [{name: a, target: orders, when: 'request.effects.exists(e, e.action in [\"drop\", \"x\"])', verdict: deny}]", `no action is "x"`},
+		{"unknown kind", base + "rules: [{name: a, target: orders, when: 'request.kind == \"qery\"', verdict: deny}]", `no kind is "qery"`},
+		{"header as text", base + "rules: [{name: a, target: web, when: 'request.http.headers[\"x\"] == \"y\"', verdict: deny}]", `found no matching overload`},
+		{"http on postgres", base + "rules: [{name: a, target: '*', when: 'request.http.method == \"PUT\"', verdict: deny}]", `looks at request.http, which target "orders" (postgres) does not have (has(request.http) && ...)`},
+		{"bad regular expression", base + "rules: [{name: a, target: orders, when: 'request.text.matches(\"(\")', verdict: deny}]", `when: `},
+		{"nested too deep", base + "rules: [{name: a, target: orders, when: '[1].all(a, [1].all(b, [1].all(c, [1].all(d, [1].all(e, e > size(request.text))))))', verdict: deny}]", `nested too deep`},
+		{"mask of nothing", base + "masks: [{name: m, target: orders}]", `hides nothing`},
+		{"way of masking", base + "masks: [{name: m, target: orders, columns: ['*.a'], with: partail}]", `unknown way of masking "partail" (did you mean "partial"?)`},
+		{"column of one part", base + "masks: [{name: m, target: orders, columns: [ssn]}]", `it has 1 parts`},
+		{"column pattern", base + "masks: [{name: m, target: orders, columns: ['users.e*']}]", `* stands for a whole name only`},
+		{"columns on http", base + "masks: [{name: m, target: web, columns: ['*.a']}]", `can never hide anything`},
+		{"header that frames", base + "masks: [{name: m, target: web, headers: [Content-Length]}]", `frames the message`},
+		{"json path", base + "masks: [{name: m, target: web, json: ['user.email']}]", `it does not start with $`},
+		{"detector", base + "masks: [{name: m, target: web, detect: [creditcard]}]", `unknown detector "creditcard" (did you mean "credit_card"?)`},
+		{"except nobody", base + "masks: [{name: m, target: web, detect: [iban], except: [bit]}]", `no identity is named "bit" (did you mean "bot"?)`},
+		{"people without members", "people: [{name: a}]", `people without members`},
+		{"notify", "people: [{name: a, members: [b], notify: [c]}]", `notify is not supported yet`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := complaints(t, c.text); !strings.Contains(got.Error()+"\n", c.want) {
+				t.Errorf("got\n%v\nwant\n%s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestComplaintsComeTogetherAndInOrder(t *testing.T) {
+	_, err := Parse([]File{
+		{"b.yaml", []byte("grants: [{identity: x, target: y}]")},
+		{"a.yaml", []byte("people: [{nam: z, members: [q]}]\ntargets: 7")},
+	}, Options{})
+	want := `a.yaml:1:10: people without name
+a.yaml:1:11: unknown field "nam" in people (did you mean "name"?)
+a.yaml:2:10: targets is not a list (write [..] or lines that start with -)
+b.yaml:1:21: no identity is named "x" (none is declared)
+b.yaml:1:32: no target is named "y" (none is declared)`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
+func TestKeyedMasksNeedAKey(t *testing.T) {
+	text := base + "masks: [{name: m, target: orders, columns: ['*.a'], with: hash}]"
+	if _, err := Parse([]File{{"p.yaml", []byte(text)}}, Options{}); err == nil || !strings.Contains(err.Error(), "needs the host's key") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOversizeIsRefusedUnread(t *testing.T) {
+	all := complaints(t, strings.Repeat("#", maxFile+1))
+	if !strings.Contains(all.Error(), "more than 1048576") {
+		t.Error(all)
+	}
+}
