@@ -19,12 +19,15 @@ import (
 // sessionOf is the id of the session a tape is of.
 func sessionOf(tape string) string { return strings.TrimSuffix(path.Base(tape), ".tape") }
 
+// outcomeRecovered is the outcome of a session whose daemon was killed.
+const outcomeRecovered = "recovered"
+
 // closeAbandoned ends the sessions a killed daemon left open: each tape is cut
 // behind its last whole entry, and its digest enters the log.
 func (r *Recorder) closeAbandoned() error {
 	open := maps.Clone(r.log.open)
 	for _, session := range slices.Sorted(maps.Keys(open)) {
-		result := map[string]any{"outcome": "recovered", "tape": open[session]}
+		result := map[string]any{"outcome": outcomeRecovered, "tape": open[session]}
 		found, err := recoverTape(filepath.Join(r.dir, filepath.FromSlash(open[session])))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

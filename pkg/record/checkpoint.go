@@ -25,6 +25,7 @@ type checkpoint struct {
 
 // claims is what a checkpoint says beside the chain's head.
 type claims struct {
+	Every    int               `json:"every"`              // the next checkpoint is due after so many entries
 	Counters map[string]uint64 `json:"counters,omitempty"` // the kernel's
 	Open     []string          `json:"open,omitempty"`     // tapes of sessions that have not ended, sorted
 	Closing  bool              `json:"closing,omitempty"`  // nothing follows in this run of the daemon

@@ -100,6 +100,8 @@ const (
 	errShort  = problem("entry is not complete")
 	errLength = problem("entry length is impossible")
 	errCRC    = problem("entry checksum is wrong")
+
+	errHeaderShort = problem("segment header is not complete")
 )
 
 // cutEntry reads the entry b starts with. It checks the checksum, not the chain.

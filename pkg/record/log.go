@@ -79,7 +79,7 @@ func (l *hostLog) append(ev flow.Event) (uint64, error) {
 		}
 	}
 	if err := l.write(e); err != nil {
-		return 0, l.full(e, err)
+		return 0, err
 	}
 	return l.seq, nil
 }
@@ -106,25 +106,6 @@ func lastWord(kind string) bool {
 	return kind == flow.SessionEnded || kind == flow.AskResolved || strings.HasPrefix(kind, "recorder.")
 }
 
-// full gives the reserve back to a full disk, says so in the log, and
-// writes e after all if it is a last word. Called when writing e failed with err.
-func (l *hostLog) full(e encoded, err error) error {
-	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
-		return err
-	}
-	if l.reserve.spent() {
-		return err
-	}
-	l.reserve.spend()
-	if err := l.say(Full, nil); err != nil {
-		return err
-	}
-	if lastWord(e.kind) {
-		return l.write(e)
-	}
-	return err
-}
-
 // say writes an event of the recorder's own. Called with mu held.
 func (l *hostLog) say(kind string, result map[string]any) error {
 	e, err := l.encode(flow.Event{Type: kind, Result: result})
@@ -134,8 +115,33 @@ func (l *hostLog) say(kind string, result map[string]any) error {
 	return l.write(e)
 }
 
-// write puts one entry at the end of the file. A part of an entry is taken back. Called with mu held.
+// write puts one entry at the end of the log. When the disk is full, the
+// reserve is given back, the log says so, and a last word is written after all. Called with mu held.
 func (l *hostLog) write(e encoded) error {
+	err := l.put(e)
+	if !l.spend(err) {
+		return err
+	}
+	if full, encoding := l.encode(flow.Event{Type: Full}); encoding == nil {
+		_ = l.put(full) // if there is no room even for that, e fails too
+	}
+	if !lastWord(e.kind) {
+		return err
+	}
+	return l.put(e)
+}
+
+// spend gives the reserve back if err says that the disk is full.
+func (l *hostLog) spend(err error) bool {
+	if l.reserve.spent() || !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return false
+	}
+	l.reserve.spend()
+	return true
+}
+
+// put appends one entry to the file. A part of an entry is taken back. Called with mu held.
+func (l *hostLog) put(e encoded) error {
 	buf, head := appendEntry(l.buf[:0], e.payload, l.seq+1, l.head)
 	l.buf = buf
 	if cap(l.buf) > 1<<20 {
@@ -171,6 +177,9 @@ func (l *hostLog) pause() error {
 		return nil
 	}
 	f, err := createSegment(segmentAt(l.dir, l.num+1), l.seq+1, l.head)
+	if l.spend(err) {
+		err = errors.Join(err, l.say(Full, nil))
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnwritable, err)
 	}
@@ -183,7 +192,7 @@ func (l *hostLog) pause() error {
 
 // checkpoint signs where the log stands. Called with mu held.
 func (l *hostLog) checkpoint(closing bool) error {
-	c := claims{Closing: closing}
+	c := claims{Every: l.config.CheckpointEntries, Closing: closing}
 	if l.config.Counters != nil {
 		c.Counters = l.config.Counters()
 	}
@@ -196,7 +205,7 @@ func (l *hostLog) checkpoint(closing bool) error {
 		return err
 	}
 	l.signed = cp.Note
-	result := map[string]any{"note": cp.Note}
+	result := map[string]any{"note": cp.Note, "every": c.Every}
 	if c.Counters != nil {
 		result["counters"] = c.Counters
 	}

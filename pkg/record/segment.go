@@ -65,7 +65,7 @@ func segmentHeader(seq uint64, prev chain) []byte {
 // parseHeader reads a segment's header: its first entry's number, and the head before it.
 func parseHeader(b []byte) (seq uint64, prev chain, err error) {
 	if len(b) < segmentHead {
-		return 0, prev, problem("segment header is not complete")
+		return 0, prev, errHeaderShort
 	}
 	if string(b[:8]) != segmentMagic || crc32.Checksum(b[:48], castagnoli) != binary.LittleEndian.Uint32(b[48:]) {
 		return 0, prev, problem("segment header is damaged")

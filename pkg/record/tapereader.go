@@ -30,6 +30,14 @@ type TapeReader struct {
 // ErrTorn is what a tape ends with that was cut, or changed, in the middle of an entry.
 var ErrTorn = errors.New("the tape is torn here")
 
+// Close closes the tape's file.
+func (t *TapeReader) Close() error {
+	if c, ok := t.src.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
+
 func newTapeReader(src io.ReaderAt) (*TapeReader, error) {
 	var head [tapeHead]byte
 	if _, err := src.ReadAt(head[:], 0); err != nil {
