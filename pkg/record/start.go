@@ -78,6 +78,10 @@ func (r *Recorder) begin(found []flow.Event) error {
 			return err
 		}
 	}
+	// What the last run left without a checkpoint is vouched for now.
+	if err := r.log.checkpointIfNew(); err != nil {
+		return err
+	}
 	if err := r.closeAbandoned(); err != nil {
 		return err
 	}
