@@ -74,6 +74,7 @@ func TestLaw(t *testing.T) {
 		{"from the list of protocols to a protocol is fine", "interceptor/protocols/a.go", "interceptor/http", ""},
 		{"from a protocol to its parent is fine", "interceptor/http/a.go", "interceptor", ""},
 		{"a protocol's test runs the conformance suite", "interceptor/http/a_test.go", "interceptor/protocoltest", ""},
+		{"around inside its own folder is fine", "rules/detect/a.go", "rules/mask", ""},
 		{"cmd knows everybody", "cmd/chaperone/a.go", "pkg/store", ""},
 		{"up is a breach", "rules/a.go", "interceptor", "which is on floor 2, from floor 1"},
 		{"up from a test is a breach", "interceptor/a_test.go", "cmd/chaperone", "which is on floor 4"},
@@ -95,6 +96,7 @@ func TestManners(t *testing.T) {
 	const doc = "// Package a is.\npackage a\n"
 	for _, c := range []struct{ name, file, text, want string }{
 		{"lists and sentinels are fine", "rules/a.go", doc + "import \"errors\"\nvar Err = errors.New(\"x\")\nvar list = []int{1}\nvar text = []byte(\"x\")\n", ""},
+		{"an alphabet is fine", "rules/a.go", doc + "var a = base32.NewEncoding(\"x\").WithPadding(1)\n", ""},
 		{"an embedded file is fine", "rules/a.go", doc + "import _ \"embed\"\n//go:embed x\nvar text string\n", ""},
 		{"an assertion is fine", "rules/a.go", doc + "var _ error = (*e)(nil)\n", ""},
 		{"a counter is a breach", "rules/a.go", doc + "var n int\n", "rules/a.go:3: package-level variable n"},

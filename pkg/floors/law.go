@@ -82,10 +82,16 @@ func forbidden(f File, from room, name string) string {
 	return ""
 }
 
-// related says that two folders are one family: one inside the other, or one of them a
-// meeting place of the family.
+// related says that two folders are one family: one inside the other, rooms of
+// one folder that is not the protocols' (those are neighbours), or one of them a
+// meeting place.
 func related(a, b string) bool {
 	if inside(a, b) || inside(b, a) {
+		return true
+	}
+	from, _ := roomOf(a)
+	to, _ := roomOf(b)
+	if from == to && from.folder != "interceptor" {
 		return true
 	}
 	for _, place := range meeting {

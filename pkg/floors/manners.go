@@ -16,7 +16,8 @@ var vague = []string{"util", "utils", "common", "helper", "helpers", "manager", 
 // make something that nobody changes afterwards.
 var makers = []string{"errors.New", "fmt.Errorf", "regexp.MustCompile", "netip.MustParseAddr", "netip.MustParsePrefix",
 	"netip.MustParseAddrPort", "netip.AddrFrom4", "netip.AddrFrom16", "netip.AddrPortFrom", "strings.NewReplacer",
-	"crc32.MakeTable", "types.NewObjectType", "types.NewListType"}
+	"crc32.MakeTable", "types.NewObjectType", "types.NewListType",
+	"base32.NewEncoding", "base64.NewEncoding"}
 
 // Manners reports init functions, package-level variables that are neither lists nor
 // sentinels, an else after a return, vague package names and missing package
@@ -87,6 +88,11 @@ func fixed(value ast.Expr) bool {
 	case *ast.CallExpr:
 		if _, conversion := e.Fun.(*ast.ArrayType); conversion {
 			return true // []byte("...")
+		}
+		if chain, ok := e.Fun.(*ast.SelectorExpr); ok {
+			if _, chained := chain.X.(*ast.CallExpr); chained {
+				return fixed(chain.X) // base32.NewEncoding("...").WithPadding(...)
+			}
 		}
 		return slices.Contains(makers, spelled(e.Fun))
 	}
