@@ -1,0 +1,362 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chaperone-dev/chaperone/interceptor"
+	"github.com/chaperone-dev/chaperone/pkg/flow"
+	"github.com/chaperone-dev/chaperone/pkg/sqlread"
+	"github.com/chaperone-dev/chaperone/rules"
+)
+
+const binaries = "/usr/lib/postgresql/15/bin/"
+
+// server is a PostgreSQL of its own, shared by the package's tests.
+type server struct {
+	dir  string
+	port int
+	cmd  *exec.Cmd
+}
+
+var postgres server
+
+func TestMain(m *testing.M) {
+	if err := postgres.start(); err != nil {
+		fmt.Fprintln(os.Stderr, "start postgres:", err)
+		postgres.stop()
+		os.Exit(1)
+	}
+	code := m.Run()
+	postgres.stop()
+	os.Exit(code)
+}
+
+func (s *server) start() error {
+	dir, err := os.MkdirTemp("", "chaperone-pg")
+	if err != nil {
+		return err
+	}
+	s.dir = dir
+	who, err := user.Lookup("postgres")
+	if err != nil {
+		return err
+	}
+	uid, _ := strconv.Atoi(who.Uid)
+	gid, _ := strconv.Atoi(who.Gid)
+	if err := os.Chown(dir, uid, gid); err != nil {
+		return err
+	}
+	as := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, Pdeathsig: syscall.SIGTERM}
+	initdb := exec.Command(binaries+"initdb", "-D", dir+"/data", "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C.UTF-8")
+	initdb.SysProcAttr, initdb.Dir = as, dir
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w: %s", err, out)
+	}
+	hba := "host all scram 127.0.0.1/32 scram-sha-256\nhost all md5 127.0.0.1/32 md5\nhost all plain 127.0.0.1/32 password\n" +
+		"host all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\nlocal all all trust\n"
+	if err := os.WriteFile(dir+"/data/pg_hba.conf", []byte(hba), 0o644); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	s.port = l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	s.cmd = exec.Command(binaries+"postgres", "-D", dir+"/data", "-p", strconv.Itoa(s.port), "-k", dir,
+		"-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", "wal_level=logical")
+	s.cmd.SysProcAttr, s.cmd.Dir = as, dir
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		return err
+	}
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	for range 100 {
+		if _, err := s.psql("select 1"); err == nil {
+			return s.fill()
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return fmt.Errorf("postgres does not answer")
+}
+
+func (s *server) fill() error {
+	_, err := s.psql(`
+set password_encryption='scram-sha-256'; create role scram login password 'geheim';
+set password_encryption='md5'; create role md5 login password 'geheim';
+create role plain login password 'geheim';
+create table plain (id int primary key, word text);
+insert into plain select i, 'word '||i from generate_series(1,1000) i;
+grant all on all tables in schema public to public; grant all on schema public to public;`)
+	return err
+}
+
+func (s *server) psql(sql string) (string, error) {
+	out, err := exec.Command("psql", "-X", "-v", "ON_ERROR_STOP=1", "-Atq", "-h", s.dir, "-p", strconv.Itoa(s.port), "-U", "postgres", "-d", "postgres", "-c", sql).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return string(out), nil
+}
+
+func (s *server) stop() {
+	if s.cmd != nil && s.cmd.Process != nil {
+		_ = s.cmd.Process.Signal(syscall.SIGINT)
+		_ = s.cmd.Wait()
+	}
+	os.RemoveAll(s.dir)
+}
+
+// watched is a proxy before the server, with the real driver and fakes around it.
+type watched struct {
+	t      *testing.T
+	port   int
+	policy *rules.Policy
+	tapes  *tapes
+	asker  *asker
+	mu     sync.Mutex
+}
+
+type tapes struct {
+	mu  sync.Mutex
+	all []*tape
+}
+
+// tape remembers one session.
+type tape struct {
+	mu      sync.Mutex
+	entries []tapeEntry
+	syncs   int
+	outcome string
+}
+
+type tapeEntry struct {
+	kind interceptor.TapeKind
+	body []byte
+	at   time.Time
+}
+
+func (t *tape) Append(kind interceptor.TapeKind, body []byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.entries = append(t.entries, tapeEntry{kind, append([]byte(nil), body...), time.Now()})
+	return nil
+}
+
+func (t *tape) Sync() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.syncs++
+	return nil
+}
+
+func (t *tape) End(outcome string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.outcome = outcome
+	return nil
+}
+
+// stream is all that was taped of one kind.
+func (t *tape) stream(kind interceptor.TapeKind) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var b strings.Builder
+	for _, e := range t.entries {
+		if e.kind == kind {
+			b.Write(e.body)
+		}
+	}
+	return b.String()
+}
+
+func (t *tapes) Begin(string, *flow.Flow) (interceptor.Recording, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	one := &tape{}
+	t.all = append(t.all, one)
+	return one, nil
+}
+
+// everything is one kind's stream of all sessions.
+func (t *tapes) everything(kind interceptor.TapeKind) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var b strings.Builder
+	for _, one := range t.all {
+		b.WriteString(one.stream(kind))
+	}
+	return b.String()
+}
+
+// asker answers every ask with what the test put into its channel.
+type asker struct{ answers chan flow.AskState }
+
+type oneAsk struct{ answers chan flow.AskState }
+
+func (a *asker) Ask(context.Context, *flow.Flow, *flow.Request, rules.Decision) (interceptor.Ask, error) {
+	return oneAsk{a.answers}, nil
+}
+
+func (oneAsk) ID() string { return "ask-7" }
+
+func (a oneAsk) Wait(ctx context.Context) flow.AskState {
+	select {
+	case s := <-a.answers:
+		return s
+	case <-ctx.Done():
+		return flow.AskState{State: "cancelled"}
+	}
+}
+
+type origins struct{ to netip.AddrPort }
+
+func (o origins) Origin(syscall.Conn) (flow.Origin, error) {
+	return flow.Origin{Destination: o.to, Enrollment: 1}, nil
+}
+
+type everybody struct{}
+
+func (everybody) Identity(uint32) (string, bool)           { return "bot", true }
+func (everybody) Read(flow.Origin) flow.Process            { return flow.Process{PID: 1} }
+func (everybody) Log(flow.Event) error                     { return nil }
+func (everybody) Flow(*flow.Flow, int)                     {}
+func (everybody) Request(_, _ string, _ flow.Verdict)      {}
+func (everybody) Bytes(string, interceptor.Direction, int) {}
+func (everybody) Masked(_, _ string, _ int)                {}
+func (everybody) Recorded(time.Duration)                   {}
+func (everybody) Refused(string)                           {}
+
+// words is a reader good enough for tests: effects by leading keyword.
+type words struct{}
+
+func (words) Read(_ context.Context, text string) (*sqlread.Reading, error) {
+	r := &sqlread.Reading{Redacted: text, Fingerprint: text}
+	for one := range strings.SplitSeq(text, ";") {
+		one = strings.TrimSpace(one)
+		if one == "" {
+			continue
+		}
+		action := flow.Read
+		switch first := strings.ToLower(strings.Fields(one)[0]); first {
+		case "drop", "truncate", "insert", "update", "delete", "create", "alter":
+			action, r.Changes = first, true
+		case "begin", "commit", "rollback", "savepoint":
+			action = flow.Transaction
+		case "set":
+			action = flow.SessionSet
+		}
+		r.Statements = append(r.Statements, sqlread.Statement{Node: "X", Effects: []flow.Effect{{Action: action}}})
+	}
+	return r, nil
+}
+
+const policyText = `
+identities:
+  - {name: bot, owner: a@example.com, default: deny, match: [{unit: bot.service}]}
+targets:
+  - name: db
+    protocol: postgres
+    addresses: ["127.0.0.1:%d"]
+    tls: {upstream: prefer}
+    record: %s
+grants:
+  - {identity: bot, target: db}
+people:
+  - {name: dba, members: [alice]}
+rules:
+  - name: no-truncate
+    target: db
+    when: 'request.effects.exists(e, e.action == "truncate")'
+    verdict: deny
+    message: ask the on-call DBA
+  - name: drop-asks
+    target: db
+    when: 'request.effects.exists(e, e.action == "drop")'
+    verdict: hold
+    approvers: [dba]
+    timeout: 1m
+%s`
+
+// watch starts a proxy. more is added to the policy's rules (or, at its margin, to the policy).
+func watch(t *testing.T, record, more string) *watched {
+	t.Helper()
+	w := &watched{t: t, tapes: &tapes{}, asker: &asker{make(chan flow.AskState, 10)}}
+	w.load(fmt.Sprintf(policyText, postgres.port, record, more), 1)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.port = l.Addr().(*net.TCPAddr).Port
+	server := &interceptor.Server{
+		Origins:     origins{netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", postgres.port))},
+		Enrollments: everybody{}, Processes: everybody{}, Journal: everybody{}, Meter: everybody{},
+		Policy:    func() *rules.Policy { w.mu.Lock(); defer w.mu.Unlock(); return w.policy },
+		Recorder:  w.tapes,
+		Asker:     w.asker,
+		Protocols: []interceptor.Protocol{New(Options{Reader: words{}})},
+		Dial: func(ctx context.Context, o flow.Origin) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", o.Destination.String())
+		},
+		Log: slog.New(slog.NewTextHandler(logTo(t), nil)),
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx, ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+func logTo(t *testing.T) io.Writer {
+	if testing.Verbose() {
+		return os.Stderr
+	}
+	return io.Discard
+}
+
+func (w *watched) load(text string, generation uint64) {
+	w.t.Helper()
+	p, err := rules.Parse([]rules.File{{Name: "policy.yaml", Data: []byte(text)}}, rules.Options{Generation: generation, Key: []byte("0123456789abcdef0123456789abcdef")})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.mu.Lock()
+	w.policy = p
+	w.mu.Unlock()
+}
+
+func (w *watched) url(user string) string {
+	return fmt.Sprintf("postgres://%s:geheim@127.0.0.1:%d/postgres", user, w.port)
+}
+
+// run runs a client program against the proxy and gives all it printed.
+func (w *watched) run(name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	return string(out), err
+}

@@ -1,0 +1,106 @@
+package postgres
+
+// step is a message whose answer the server owes.
+type step uint8
+
+const (
+	stepParse step = iota
+	stepBind
+	stepDescribeStatement
+	stepDescribePortal
+	stepExecute
+	stepClose
+	stepSync
+	stepQuery
+	stepFunction
+	stepCopyEnd // CopyDone or CopyFail: nothing is owed, it only marks a place
+)
+
+// owed is one entry of the queue.
+type owed struct {
+	step    step
+	swallow bool     // asked by us: the client never hears of the answer
+	refusal *refusal // the message was replaced by one that fails; this is what to say
+	stmt    *statement
+	plan    *plan // of the portal
+	name    string
+}
+
+// queue mirrors what the server owes, in the order it will answer. It is a
+// ring whose size is a power of two.
+type queue struct {
+	ring []owed
+	head int
+	n    int
+}
+
+// maxOwed bounds a pipeline. The server holds back at most 8 KiB of answers (its
+// send buffer), 1638 of the shortest, so a client that waits here is always freed.
+const maxOwed = 8192
+
+func (q *queue) push(o owed) {
+	if q.n == len(q.ring) {
+		q.grow()
+	}
+	q.ring[(q.head+q.n)&(len(q.ring)-1)] = o
+	q.n++
+}
+
+func (q *queue) grow() {
+	ring := make([]owed, max(8, 2*len(q.ring)))
+	for i := range q.n {
+		ring[i] = *q.at(i)
+	}
+	q.ring, q.head = ring, 0
+}
+
+func (q *queue) at(i int) *owed { return &q.ring[(q.head+i)&(len(q.ring)-1)] }
+
+// first is the entry the server answers now; nil when it owes nothing.
+func (q *queue) first() *owed {
+	for q.n > 0 && q.at(0).step == stepCopyEnd {
+		q.pop() // the server ignores it outside of a copy
+	}
+	if q.n == 0 {
+		return nil
+	}
+	return q.at(0)
+}
+
+func (q *queue) pop() {
+	*q.at(0) = owed{}
+	q.head = (q.head + 1) & (len(q.ring) - 1)
+	q.n--
+}
+
+// last is the entry that was pushed last.
+func (q *queue) last() *owed {
+	if q.n == 0 {
+		return nil
+	}
+	return q.at(q.n - 1)
+}
+
+// copyIn drops what the server drops once it reads copy data: each Sync between the
+// executing entry and the end of the data. ended says that the end is already on
+// its way; ok is false when something stands there that has no place in a copy.
+func (q *queue) copyIn() (ended, ok bool) {
+	kept := 1
+	for i := 1; i < q.n; i++ {
+		o := *q.at(i)
+		switch {
+		case ended:
+			*q.at(kept) = o
+			kept++
+		case o.step == stepCopyEnd:
+			ended = true
+		case o.step != stepSync:
+			return false, false
+		}
+	}
+	for i := kept; i < q.n; i++ {
+		*q.at(i) = owed{}
+	}
+	q.n = kept
+	return ended, true
+}

@@ -1,0 +1,213 @@
+package postgres
+
+import (
+	"errors"
+
+	"github.com/chaperone-dev/chaperone/interceptor"
+	"github.com/chaperone-dev/chaperone/interceptor/postgres/wire"
+	"github.com/chaperone-dev/chaperone/pkg/flow"
+	"github.com/jackc/pgproto3/v2"
+)
+
+// phase says what a session's messages mean.
+//
+//	startup ──(replication judged)──> login ──ReadyForQuery──> ready
+//	                                     └──(replication)────> raw
+type phase uint8
+
+const (
+	startup phase = iota // the startup packet is still here
+	login                // authentication is relayed, and not taped
+	ready                // statements
+	raw                  // replication that a rule allowed: bytes
+)
+
+// engine is one session. The driver's lock guards all of it.
+//
+// Within ready, three states matter besides the queue:
+//
+//	discard  the server skips everything up to the client's next Sync, because of an error or
+//	         a refusal; so nothing is forwarded either.
+//	copyIn   the server reads copy data: Sync and Flush mean nothing to it.
+//	copyOut  the server sends copy data.
+type engine struct {
+	p          *protocol
+	s          *interceptor.Session
+	generation func() uint64
+
+	phase    phase
+	packet   []byte // the startup packet, until it is sent
+	params   map[string]string
+	user     string
+	database string
+	login    relayedLogin
+	cancel   *cancelable
+	key      []byte // the client's synthetic cancel key
+
+	queue   queue
+	discard bool
+	copyIn  bool
+	copyOut bool
+	stalled bool // Up waits for the queue
+	status  byte // of the last ReadyForQuery
+	sent    int  // batches sent, each ended by a Sync, Query or FunctionCall
+	done    int  // batches answered
+
+	statements map[string]*statement
+	unnamed    *statement
+	portals    map[string]portal
+	unbound    portal // the unnamed portal
+	texts      texts
+	asked      *judged // the question that is out, or its answer
+	lexing     lexing
+
+	rest    [2]int  // bytes of the current message still to come
+	drop    [2]bool // and they are not passed on
+	omitted [2]bool // and not taped
+	kept    bool    // the message Up drops is taped all the same
+	reels   [2]reel
+	notices []byte // for the client, at the next message boundary
+	last    []byte // the FATAL the session ends with
+}
+
+// walk is one pass over the bytes of one Feed. What lies between run and pos is
+// released unchanged, in one piece.
+type walk struct {
+	e        *engine
+	dir      interceptor.Direction
+	in       []byte
+	out      *interceptor.Output
+	run, pos int
+}
+
+// pass releases the run.
+func (w *walk) pass() {
+	b := w.in[w.run:w.pos]
+	w.run = w.pos
+	w.out.Pass(b)
+	switch {
+	case w.e.phase < ready:
+	case w.e.omitted[w.dir]:
+		w.e.reels[w.dir].omit(len(b))
+	default:
+		w.e.reels[w.dir].add(b)
+	}
+}
+
+// skip leaves n bytes out.
+func (w *walk) skip(n int) {
+	w.pass()
+	w.pos += n
+	w.run = w.pos
+}
+
+// put releases bytes that do not stand in the buffer.
+func (w *walk) put(b []byte) {
+	w.pass()
+	w.out.Put(b)
+}
+
+// left is how many bytes stand unread.
+func (w *walk) left() int { return len(w.in) - w.pos }
+
+// stream hands over the current message's remaining bytes; false when more are to come.
+func (w *walk) stream() bool {
+	n := min(w.e.rest[w.dir], w.left())
+	w.e.rest[w.dir] -= n
+	if w.e.drop[w.dir] {
+		w.pass()
+		if w.e.kept && w.dir == interceptor.Up {
+			w.e.reels[w.dir].add(w.in[w.pos : w.pos+n])
+		}
+		w.skip(n)
+	} else {
+		w.pos += n
+	}
+	return w.e.rest[w.dir] == 0
+}
+
+// violation is a message that has no place where it stands; the session ends.
+type violation struct{ what string }
+
+func (v violation) Error() string { return "protocol violation: " + v.what }
+
+var errRecord = errors.New("the session could not be recorded")
+
+// Feed implements interceptor.Engine.
+func (e *engine) Feed(dir interceptor.Direction, in []byte, out *interceptor.Output) (int, error) {
+	w := walk{e: e, dir: dir, in: in, out: out}
+	var err error
+	if dir == interceptor.Up {
+		err = e.feedUp(&w)
+	} else {
+		err = e.feedDown(&w)
+	}
+	w.pass()
+	if terr := e.reels[dir].write(e.s.Tape, dir); terr != nil {
+		out.Reset() // nothing passes unrecorded
+		err = errors.Join(errRecord, terr)
+	}
+	if err != nil {
+		e.end(&w, err)
+	}
+	return w.pos, err
+}
+
+// end prepares the last words. From Down they are said at once, if a message may stand there.
+func (e *engine) end(w *walk, err error) {
+	if e.last == nil {
+		e.last = fatal("08P01", "chaperone ended this session: "+err.Error(), "")
+		if errors.Is(err, errRecord) {
+			e.last = fatal("58030", "chaperone ended this session: it could not be recorded", "")
+		}
+	}
+	w.out.Kick = true
+	if w.dir == interceptor.Down && e.rest[interceptor.Down] == 0 {
+		w.out.Put(e.last)
+		w.out.End = true
+		e.last = nil
+	}
+}
+
+// EOF implements interceptor.Engine. What waits incomplete is dropped.
+func (e *engine) EOF(dir interceptor.Direction, out *interceptor.Output) error {
+	out.End = dir == interceptor.Down // without its server the session is over
+	return nil
+}
+
+// Resume implements interceptor.Engine.
+func (e *engine) Resume(a interceptor.Answer) {
+	if e.asked != nil {
+		e.asked.settle(a)
+	}
+}
+
+// Tell implements interceptor.Engine.
+func (e *engine) Tell(text string) {
+	e.notices = wire.AppendNotice(e.notices, &pgproto3.NoticeResponse{
+		Severity: "NOTICE", SeverityUnlocalized: "NOTICE", Code: "01000", Message: clean(text),
+	})
+}
+
+// engine makes the engine of a connection whose startup packet was read.
+func (p *protocol) engine(c *interceptor.Conn, start *wire.Startup, clientTLS, serverTLS bool) *engine {
+	e := &engine{
+		p: p, s: c.Session, generation: c.Session.Generation,
+		packet: start.Packet, params: start.Params,
+		user: start.Params["user"], database: start.Params["database"],
+	}
+	if e.database == "" {
+		e.database = e.user
+	}
+	e.login.bridged = clientTLS && serverTLS
+	e.cancel = &cancelable{session: c.Session, identity: c.Session.Flow.Identity,
+		destination: c.Session.Flow.Destination, secure: serverTLS}
+	return e
+}
+
+// request begins the description of a request.
+func (e *engine) request(kind string) *flow.Request {
+	return &flow.Request{
+		ID: e.s.NextRequest(), Protocol: "postgres", Kind: kind, User: e.user, Database: e.database,
+	}
+}
