@@ -47,16 +47,16 @@ func open(c Config, lock *os.File) (*Recorder, error) {
 	if err != nil {
 		return nil, err
 	}
+	spare, err := keepReserve(c.Dir)
+	if err != nil {
+		return nil, err
+	}
 	q := &quota{max: c.MaxBytes}
 	used, err := treeSize(c.Dir)
 	if err != nil {
 		return nil, err
 	}
 	q.add(used)
-	spare, err := keepReserve(c.Dir)
-	if err != nil {
-		return nil, err
-	}
 	log := &hostLog{config: c, dir: filepath.Join(c.Dir, "log"), signer: signer, reserve: spare, quota: q, open: map[string]string{}}
 	found, err := log.takeOver()
 	if err != nil {

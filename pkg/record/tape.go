@@ -115,11 +115,9 @@ func (t *Tape) append(kind Kind, body []byte) (err error) {
 			err = t.faulted(fault)
 		}
 	}()
-	need := int64(frameHead + len(body))
-	if t.w.used+int(need) > len(t.w.mem) {
-		if err := t.rec.quota.admit(need); err != nil {
-			t.err = err
-			return err
+	if growth := t.w.growth(frameHead + len(body)); growth > 0 {
+		if t.err = t.rec.quota.admit(growth); t.err != nil {
+			return t.err
 		}
 	}
 	binary.LittleEndian.PutUint32(t.head[:], uint32(9+len(body)))

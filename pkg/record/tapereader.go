@@ -62,7 +62,12 @@ func (t *TapeReader) seek(off int64) {
 func (t *TapeReader) Next() (Entry, error) {
 	e, err := t.next()
 	if err != nil {
-		t.seek(t.off) // what was read of the moving end may change
+		// What was read ahead of a moving end may be old by now: look again.
+		t.seek(t.off)
+		e, err = t.next()
+	}
+	if err != nil {
+		t.seek(t.off)
 		return Entry{}, err
 	}
 	t.off += int64(frameHead + len(e.Body))

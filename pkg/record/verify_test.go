@@ -315,7 +315,9 @@ func TestAnotherKeyIsRefused(t *testing.T) {
 func TestSkippedConnectionIsSeen(t *testing.T) {
 	dir := t.TempDir()
 	var turned uint64
-	count := func(c *Config) { c.Counters = func() map[string]uint64 { return map[string]uint64{CounterTurned: turned} } }
+	count := func(c *Config) {
+		c.Counters = func() map[string]uint64 { return map[string]uint64{CounterTurned: turned} }
+	}
 	r := openTest(t, dir, count)
 	run := func(id string) {
 		turned++

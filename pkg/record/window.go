@@ -35,6 +35,15 @@ func step(at int64) int64 {
 	return (size + page - 1) / page * page
 }
 
+// growth is how many bytes are allocated when n more are put; 0 while they fit.
+func (w *window) growth(n int) int64 {
+	end := w.allocated()
+	for end-w.end() < int64(n) {
+		end += step(end)
+	}
+	return end - w.allocated()
+}
+
 // move maps the next window behind the current one.
 func (w *window) move() error {
 	at := w.at + int64(len(w.mem))
