@@ -142,6 +142,7 @@ func (p *Policy) checkRules(l *ledger) {
 				break
 			}
 		}
+		p.checkLabels(l, u)
 		if u.when.traits.readsHTTP && !u.when.traits.asksHTTP {
 			p.checkHTTP(l, u)
 		}
@@ -162,6 +163,29 @@ func (p *Policy) checkHTTP(l *ledger, u *rule) {
 			return
 		}
 	}
+}
+
+// checkLabels refuses a condition that reads a label which an identity with a
+// grant on its target does not have: it would fail on each of its requests.
+func (p *Policy) checkLabels(l *ledger, u *rule) {
+	for _, key := range u.when.traits.labelsRead {
+		if slices.Contains(u.when.traits.labelsAsked, key) {
+			continue
+		}
+		for _, i := range p.identities {
+			if _, ok := i.Labels[key]; !ok && p.granted(i.Name, u) {
+				l.complain(u.when.at, fmt.Sprintf("rule %q reads label %q, which identity %q does not have", u.name, clip(key), i.Name),
+					fmt.Sprintf("%q in identity.labels && ...", clip(key)))
+				break
+			}
+		}
+	}
+}
+
+func (p *Policy) granted(identity string, u *rule) bool {
+	return slices.ContainsFunc(p.grants, func(g grantRule) bool {
+		return g.identity.string == identity && u.concerns(g.target.string)
+	})
 }
 
 // checkMasks refuses masks on what their targets do not carry.

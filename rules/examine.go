@@ -2,11 +2,16 @@ package rules
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"time"
 
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
+
+	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
 
 // examine walks a checked condition: it learns its traits and refuses
@@ -70,6 +75,7 @@ func (e *examiner) ident(name string) {
 func (e *examiner) selection(s ast.SelectExpr) {
 	w, object, ok := e.wordAt(s)
 	if !ok {
+		e.label(s.Operand(), s.FieldName(), s.IsTestOnly())
 		return
 	}
 	if !w.timeless {
@@ -98,14 +104,68 @@ func (e *examiner) wordAt(s ast.SelectExpr) (w word, object string, ok bool) {
 	return w, t.TypeName(), ok
 }
 
-// call checks comparisons of a field that has a closed list of values.
-func (e *examiner) call(call ast.CallExpr) {
-	switch call.FunctionName() {
-	case operators.Equals, operators.NotEquals, operators.In:
-	default:
+// label notes a label that is read, or asked for by has() or in, if of is identity.labels.
+func (e *examiner) label(of ast.Expr, key string, asked bool) {
+	if of.Kind() != ast.SelectKind {
 		return
 	}
-	a, b := call.Args()[0], call.Args()[1]
+	if w, object, ok := e.wordAt(of.AsSelect()); !ok || object != "Identity" || w.name != "labels" {
+		return
+	}
+	if asked {
+		e.traits.labelsAsked = append(e.traits.labelsAsked, key)
+		return
+	}
+	e.traits.labelsRead = append(e.traits.labelsRead, key)
+}
+
+// call looks at the calls that name words: comparisons, keys and time zones.
+func (e *examiner) call(call ast.CallExpr) {
+	args := call.Args()
+	switch call.FunctionName() {
+	case operators.Equals, operators.NotEquals:
+		e.comparison(args[0], args[1])
+	case operators.In:
+		e.comparison(args[0], args[1])
+		if key, ok := literal(args[0]); ok {
+			e.label(args[1], key, true)
+		}
+	case operators.Index:
+		if key, ok := literal(args[1]); ok {
+			e.label(args[0], key, false)
+		}
+	case overloads.TimeGetHours, overloads.TimeGetDayOfWeek, overloads.TimeGetDate, overloads.TimeGetMinutes, overloads.TimeGetMonth:
+		if len(args) == 1 {
+			e.zone(args[0])
+		}
+	}
+}
+
+// zone refuses a time zone that does not exist.
+func (e *examiner) zone(x ast.Expr) {
+	name, ok := literal(x)
+	if !ok || zoneOffset.MatchString(name) {
+		return
+	}
+	if _, err := time.LoadLocation(name); err != nil {
+		at := e.tree.SourceInfo().GetStartLocation(x.ID())
+		e.wrong(at.Line(), at.Column()+1, fmt.Sprintf("no time zone is %q", clip(name)), `such as "Europe/Berlin" or "+01:00"`)
+	}
+}
+
+var zoneOffset = regexp.MustCompile(`^[+-]?[0-9]{1,2}:[0-9]{2}$`)
+
+// literal is the text of a text literal.
+func literal(x ast.Expr) (string, bool) {
+	if x.Kind() != ast.LiteralKind {
+		return "", false
+	}
+	s, ok := x.AsLiteral().(types.String)
+	return string(s), ok
+}
+
+// comparison checks a field that has a closed list of values.
+func (e *examiner) comparison(a, b ast.Expr) {
 	if w, ok := e.closed(a); ok {
 		e.compare(w, b)
 	} else if w, ok := e.closed(b); ok {
@@ -128,18 +188,15 @@ func (e *examiner) compare(w word, x ast.Expr) {
 		}
 		return
 	}
-	if x.Kind() != ast.LiteralKind {
-		return
-	}
-	literal, ok := x.AsLiteral().(types.String)
+	value, ok := literal(x)
 	if !ok {
 		return
 	}
-	if w.name == "action" && string(literal) == "unknown" {
+	if w.name == "action" && value == flow.Unknown {
 		e.traits.namesUnknown = true
 	}
-	if !slices.Contains(w.values, string(literal)) {
+	if !slices.Contains(w.values, value) {
 		at := e.tree.SourceInfo().GetStartLocation(x.ID())
-		e.wrong(at.Line(), at.Column()+1, fmt.Sprintf("no %s is %q", w.name, clip(string(literal))), didYouMean(string(literal), w.values))
+		e.wrong(at.Line(), at.Column()+1, fmt.Sprintf("no %s is %q", w.name, clip(value)), didYouMean(value, w.values))
 	}
 }

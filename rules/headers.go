@@ -42,3 +42,13 @@ func (h headerMap) Contains(key ref.Val) ref.Val {
 	}
 	return h.Mapper.Contains(types.String(strings.ToLower(string(name))))
 }
+
+// lowerKeys makes headers of one line each.
+func lowerKeys(lines map[string]string) map[string][]string {
+	all := map[string][]string{}
+	for name, value := range lines {
+		name = strings.ToLower(name)
+		all[name] = append(all[name], value)
+	}
+	return all
+}

@@ -13,7 +13,10 @@ const (
 	anyDepth = "**"
 )
 
-const maxPath = 32 // steps
+const (
+	maxPath  = 32 // steps
+	maxDeeps = 3  // of .. in one path: each is tried at every depth
+)
 
 // ParsePath reads the part of JSONPath (RFC 9535) that masks use: $, .key,
 // ['key'], [0], .*, [*], and ..key for any depth. It returns JSONMask.Path: the keys
@@ -28,6 +31,9 @@ func ParsePath(s string) ([]string, error) {
 		if after, ok := strings.CutPrefix(rest, ".."); ok {
 			path = append(path, anyDepth)
 			rest = after
+			if strings.HasPrefix(rest, ".") {
+				return nil, errors.New("three dots in a row")
+			}
 			if !strings.HasPrefix(rest, "[") {
 				rest = "." + rest
 			}
@@ -38,9 +44,9 @@ func ParsePath(s string) ([]string, error) {
 			return nil, err
 		}
 		path, rest = append(path, step), after
-		if len(path) > maxPath {
-			return nil, errors.New("it has too many steps")
-		}
+	}
+	if len(path) > maxPath || strings.Count(s, "..") > maxDeeps {
+		return nil, errors.New("it has too many steps")
 	}
 	if len(path) == 0 || path[len(path)-1] == anyDepth {
 		return nil, errors.New("it names no value")
@@ -90,4 +96,26 @@ func bracketStep(s string) (step, rest string, err error) {
 		return "", "", errors.New("in brackets stands an index, * or a quoted key")
 	}
 	return step, rest, nil
+}
+
+// PathString writes a path that ParsePath reads back.
+func PathString(path []string) string {
+	var s strings.Builder
+	s.WriteByte('$')
+	for i, step := range path {
+		deep := i > 0 && path[i-1] == anyDepth
+		switch {
+		case step == anyDepth:
+			s.WriteString("..")
+		case step == anyKey && deep:
+			s.WriteString("*")
+		case step == anyKey:
+			s.WriteString(".*")
+		case strings.Contains(step, "'"):
+			s.WriteString(`["` + step + `"]`)
+		default:
+			s.WriteString("['" + step + "']")
+		}
+	}
+	return s.String()
 }

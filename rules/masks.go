@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"fmt"
+
 	"github.com/chaperone-dev/chaperone/rules/detect"
 	"github.com/chaperone-dev/chaperone/rules/mask"
 )
@@ -24,6 +26,32 @@ type JSONMask struct {
 	Path []string // object keys from the root; "*" any key or index; "**" any depth
 	With mask.Mask
 }
+
+// Covers says that the value at path, or something it stands in, is hidden.
+func (j JSONMask) Covers(path []string) bool { return covers(j.Path, path) }
+
+func covers(pattern, path []string) bool {
+	if len(pattern) == 0 {
+		return true
+	}
+	if pattern[0] == anyDepth {
+		for i := range len(path) + 1 {
+			if covers(pattern[1:], path[i:]) {
+				return true
+			}
+		}
+		return false
+	}
+	return len(path) > 0 && (pattern[0] == anyKey || pattern[0] == path[0]) && covers(pattern[1:], path[1:])
+}
+
+// String counts what is masked; keys are no part of it.
+func (m *Masks) String() string {
+	return fmt.Sprintf("masks of %d columns, %d headers, %d JSON paths, detectors %v", len(m.columns), len(m.headers), len(m.json), m.detectors.Names())
+}
+
+// GoString is String.
+func (m *Masks) GoString() string { return m.String() }
 
 // Empty says that nothing is to be masked.
 func (m *Masks) Empty() bool {

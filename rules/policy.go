@@ -13,7 +13,11 @@
 // daemon and handed in (Policy.WithAddresses), so that the law stays a function.
 package rules
 
-import "github.com/chaperone-dev/chaperone/pkg/flow"
+import (
+	"fmt"
+
+	"github.com/chaperone-dev/chaperone/pkg/flow"
+)
 
 // Policy is one loaded policy, immutable and safe for concurrent use.
 type Policy struct {
@@ -32,6 +36,15 @@ type Policy struct {
 
 // Generation tells two policies of one daemon apart; it grows.
 func (p *Policy) Generation() uint64 { return p.generation }
+
+// String names the policy; the masking key is no part of it.
+func (p *Policy) String() string {
+	return fmt.Sprintf("policy of generation %d: %d identities, %d targets, %d rules, %d masks",
+		p.generation, len(p.identities), len(p.targets), len(p.rules), len(p.masks))
+}
+
+// GoString is String.
+func (p *Policy) GoString() string { return p.String() }
 
 // Identity finds an identity by name.
 func (p *Policy) Identity(name string) (flow.Identity, bool) {

@@ -147,3 +147,44 @@ func (r *reader) day(into *time.Time) func(*yaml.Node) {
 		*into = t.UTC()
 	}
 }
+
+// moment reads a time.
+func (r *reader) moment(into *time.Time) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		t, err := time.Parse(time.RFC3339, n.Value)
+		if err != nil {
+			r.wrong(n, fmt.Sprintf("%q is not a time", clip(n.Value)), "such as 2026-11-23T12:00:00Z")
+			return
+		}
+		*into = t
+	}
+}
+
+func (r *reader) integer(n *yaml.Node, into *uint32) {
+	v, err := strconv.ParseUint(n.Value, 10, 32)
+	if err != nil {
+		r.wrong(n, fmt.Sprintf("%q is not a number", clip(n.Value)), "")
+		return
+	}
+	*into = uint32(v)
+}
+
+func (r *reader) truth(into *bool) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		if n.Value != "true" && n.Value != "false" {
+			r.wrong(n, fmt.Sprintf("%q is neither true nor false", clip(n.Value)), "")
+		}
+		*into = n.Value == "true"
+	}
+}
+
+func plainTexts(list []named) []string {
+	if list == nil {
+		return nil
+	}
+	all := make([]string, len(list))
+	for i, n := range list {
+		all[i] = n.string
+	}
+	return all
+}

@@ -41,6 +41,8 @@ type traitsOf struct {
 	readsHTTP    bool // looks into request.http
 	asksHTTP     bool // guards that by has(request.http), or by a protocol or kind
 	depth        int  // of nested macros
+
+	labelsRead, labelsAsked []string // keys of identity.labels that are read, and that are asked for first
 }
 
 const (
