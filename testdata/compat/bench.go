@@ -144,6 +144,7 @@ func (b *bench) settle() error {
 		"CHAPERONE_STATE_DIR=" + filepath.Join(b.dir, "state"),
 		"CHAPERONE_CONTROL_SOCKET=" + filepath.Join(b.dir, "control.sock"),
 		fmt.Sprintf("CHAPERONE_PIN_DIR=/sys/fs/bpf/chaperone-compat-%d", os.Getpid()),
+		"CHAPERONE_LISTEN_PORT=0",
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ func StartChaperone(parent *Cgroup, dir, binary, policy string) (*Chaperone, err
 		"CHAPERONE_STATE_DIR=" + filepath.Join(home, "state"),
 		"CHAPERONE_CONTROL_SOCKET=" + filepath.Join(home, "control.sock"),
 		"CHAPERONE_PIN_DIR=" + pins,
+		"CHAPERONE_LISTEN_PORT=0",
 	}
 	if err := os.WriteFile(filepath.Join(home, "chaperone.yaml"), nil, 0o600); err != nil {
 		return nil, err

@@ -1,0 +1,125 @@
+// Package scripts runs the stories beside it: txtar scripts against the real
+// binary, a real kernel and a real PostgreSQL. Run it with `make stories`.
+//
+// Besides testscript's own commands a story has:
+//
+//	fill FILE...            replace $VARIABLES in files of the story
+//	sql STATEMENT           ask PostgreSQL itself, past Chaperone; stdout works on it
+//	daemon [FLAG...]        start the story's daemon and wait until it answers
+//	signal HUP|TERM|KILL    send the daemon a signal; TERM and KILL wait for its end
+//	until COMMAND...        run a program again and again until it succeeds (20 s)
+//	ask VARIABLE            wait for a pending ask and put its id into VARIABLE
+//
+// and the variables PGHOST PGPORT PGUSER PGDATABASE (a database of its own), DSN,
+// SERVER (address:port), CGROUP (an empty cgroup of the story's) and CHAPERONE_*.
+package scripts
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/chaperone-dev/chaperone/testdata/servers"
+)
+
+func TestStories(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for eBPF")
+	}
+	binary, err := filepath.Abs("../../bin/chaperone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(binary); err != nil {
+		t.Fatalf("%v (hint: make build)", err)
+	}
+	h := &house{binary: binary, postgres: postgres(t)}
+	testscript.Run(t, testscript.Params{
+		Dir:                 ".",
+		Setup:               h.setup,
+		Cmds:                commands(),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+// postgres starts the server that all stories share.
+func postgres(t *testing.T) *servers.Server {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "chaperone-stories-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	top, err := servers.NewCgroup(fmt.Sprintf("chaperone-stories-%d", os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := servers.StartPostgres(top, dir, "", "fsync=off", "max_connections=200")
+	t.Cleanup(func() {
+		if server != nil {
+			err = server.Stop(servers.Quit)
+		}
+		if err := errors.Join(err, top.Remove()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server
+}
+
+// house is what stories share.
+type house struct {
+	binary   string
+	postgres *servers.Server
+}
+
+// setup gives a story its database, cgroup, state, socket and pins.
+func (h *house) setup(env *testscript.Env) error {
+	name := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
+	if err := h.postgres.SQL("postgres", fmt.Sprintf("create database %q", name)); err != nil {
+		return err
+	}
+	group, err := servers.NewCgroup(fmt.Sprintf("chaperone-story-%s-%d", name, os.Getpid()))
+	if err != nil {
+		return err
+	}
+	state := filepath.Join(env.WorkDir, ".chaperone")
+	if err := os.MkdirAll(state, 0o700); err != nil {
+		return err
+	}
+	s := &story{house: h, name: name, cgroup: group}
+	env.Values[storyKey{}] = s
+	for _, set := range [][2]string{
+		{"PATH", filepath.Dir(h.binary) + ":" + env.Getenv("PATH")},
+		{"PGHOST", "127.0.0.1"}, {"PGPORT", strconv.Itoa(h.postgres.Port)}, {"PGUSER", "postgres"}, {"PGDATABASE", name},
+		{"DSN", fmt.Sprintf("postgresql://postgres@127.0.0.1:%d/%s", h.postgres.Port, name)},
+		{"SERVER", h.postgres.Addr()},
+		{"CGROUP", group.Path},
+		{"CHAPERONE_CONFIG", filepath.Join(state, "chaperone.yaml")},
+		{"CHAPERONE_STATE_DIR", filepath.Join(state, "state")},
+		{"CHAPERONE_CONTROL_SOCKET", filepath.Join(state, "control.sock")},
+		{"CHAPERONE_LISTEN_PORT", "0"},
+		{"CHAPERONE_PIN_DIR", fmt.Sprintf("/sys/fs/bpf/chaperone-story-%s-%d", name, os.Getpid())},
+	} {
+		env.Setenv(set[0], set[1])
+	}
+	env.Defer(func() {
+		if err := s.end(env); err != nil {
+			env.T().Log("story left something behind: ", err)
+			env.T().FailNow()
+		}
+	})
+	return os.WriteFile(filepath.Join(state, "chaperone.yaml"), nil, 0o600)
+}
