@@ -21,7 +21,8 @@ type Reader interface {
 type Reading struct {
 	Statements  []Statement
 	Redacted    string // the text with passwords replaced; the text itself when it has none
-	Fingerprint string // hex; equal for texts that differ only in constants and spelling
+	Fingerprint string // hex SHA-256 of the exact text: what an approval may cover
+	Shape       string // hex; equal for texts that differ only in constants and spelling; empty when unread
 	Unread      string // why the text was not understood; empty when it was
 	Changes     bool   // some statement may change something
 }
@@ -45,6 +46,9 @@ type Statement struct {
 	// FETCH, DO, CALL): it may read anything.
 	Opaque bool
 	Copy   *Copy // for COPY
+	// Prepares is the name a PREPARE binds, Executes the one an EXECUTE runs.
+	// Their effects are those of the prepared statement where it stands in the same text.
+	Prepares, Executes string
 }
 
 // Name is a name as written, quoting resolved; Schema is empty when not said.

@@ -1,0 +1,108 @@
+package sqlread
+
+import (
+	"reflect"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"github.com/chaperone-dev/chaperone/pkg/flow"
+)
+
+// visit reads one message inside a statement: expressions, clauses, queries.
+func (w *walker) visit(m any) {
+	switch n := m.(type) {
+	case nil:
+	case *pg.Node:
+		w.visitNode(n)
+	case *pg.SelectStmt:
+		w.query(n, func() { w.selects(n) })
+	case *pg.InsertStmt:
+		w.query(n, func() { w.inserts(n) })
+	case *pg.UpdateStmt:
+		w.query(n, func() { w.updates(n) })
+	case *pg.DeleteStmt:
+		w.query(n, func() { w.deletes(n) })
+	case *pg.MergeStmt:
+		w.query(n, func() { w.merges(n) })
+	case *pg.RangeVar:
+		w.reads(n)
+	case *pg.FuncCall:
+		w.calls(n)
+		w.descend(n)
+	case *pg.A_Expr:
+		w.operator(n.GetName())
+		w.descend(n)
+	case *pg.SubLink:
+		w.operator(n.GetOperName())
+		w.descend(n)
+	case *pg.WithClause: // read where its query is
+	default:
+		w.descend(m)
+	}
+}
+
+// visitNode reads what stands in a node, if its kind is known to do nothing by itself.
+func (w *walker) visitNode(n *pg.Node) {
+	m := inner(n)
+	if m == nil {
+		return
+	}
+	switch m.(type) {
+	case *pg.SelectStmt, *pg.InsertStmt, *pg.UpdateStmt, *pg.DeleteStmt, *pg.MergeStmt:
+	default:
+		if !clauses[reflect.TypeOf(m).Elem().Name()] {
+			w.unknown("it holds a node that is not known here")
+			return
+		}
+	}
+	if v := reflect.ValueOf(m); v.Kind() == reflect.Pointer && !v.IsNil() {
+		w.visit(m)
+	}
+}
+
+// operator notes an operator chosen from a schema: it is a function of that schema.
+func (w *walker) operator(name []*pg.Node) {
+	if len(name) < 2 {
+		return
+	}
+	schema, op := names(name)[0], names(name)[len(name)-1]
+	if schema != "pg_catalog" {
+		w.act(flow.Execute, object(schema, op))
+	}
+}
+
+// names are the strings of a list of String nodes.
+func names(list []*pg.Node) []string {
+	out := make([]string, 0, len(list))
+	for _, n := range list {
+		out = append(out, n.GetString_().GetSval())
+	}
+	return out
+}
+
+// clauses are the nodes that do nothing by themselves: their children are read.
+// A node that is not here, nor has its own case, is unknown.
+var clauses = map[string]bool{
+	"Alias": true, "RangeVar": true, "TableFunc": true, "Param": true, "GroupingFunc": true, "NamedArgExpr": true,
+	"MergeSupportFunc": true, "BoolExpr": true, "SubLink": true, "CaseExpr": true, "CaseWhen": true, "RowExpr": true, "CoalesceExpr": true,
+	"MinMaxExpr": true, "SQLValueFunction": true, "XmlExpr": true, "JsonFormat": true, "JsonReturning": true,
+	"JsonValueExpr": true, "JsonIsPredicate": true, "JsonBehavior": true, "NullTest": true, "BooleanTest": true,
+	"SetToDefault": true, "CurrentOfExpr": true, "JoinExpr": true, "TypeName": true, "ColumnRef": true,
+	"ParamRef": true, "A_Expr": true, "TypeCast": true, "CollateClause": true, "RoleSpec": true, "FuncCall": true,
+	"A_Star": true, "A_Indices": true, "A_Indirection": true, "A_ArrayExpr": true, "ResTarget": true,
+	"MultiAssignRef": true, "SortBy": true, "WindowDef": true, "RangeSubselect": true, "RangeFunction": true,
+	"RangeTableFunc": true, "RangeTableFuncCol": true, "RangeTableSample": true, "ColumnDef": true,
+	"TableLikeClause": true, "IndexElem": true, "DefElem": true, "LockingClause": true, "XmlSerialize": true,
+	"PartitionElem": true, "PartitionSpec": true, "PartitionBoundSpec": true, "PartitionRangeDatum": true,
+	"PartitionCmd": true, "GroupingSet": true, "WithClause": true, "InferClause": true, "OnConflictClause": true,
+	"CTESearchClause": true, "CTECycleClause": true, "CommonTableExpr": true, "MergeWhenClause": true,
+	"TriggerTransition": true, "JsonOutput": true, "JsonArgument": true, "JsonFuncExpr": true,
+	"JsonTablePathSpec": true, "JsonTable": true, "JsonTableColumn": true, "JsonKeyValue": true,
+	"JsonParseExpr": true, "JsonScalarExpr": true, "JsonSerializeExpr": true, "JsonObjectConstructor": true,
+	"JsonArrayConstructor": true, "JsonArrayQueryConstructor": true, "JsonAggConstructor": true,
+	"JsonObjectAgg": true, "JsonArrayAgg": true, "ReturnStmt": true, "AlterTableCmd": true, "ObjectWithArgs": true,
+	"AccessPriv": true, "Constraint": true, "CreateOpClassItem": true, "StatsElem": true, "FunctionParameter": true,
+	"VacuumRelation": true, "PublicationTable": true, "PublicationObjSpec": true, "ReplicaIdentityStmt": true,
+	"Integer": true, "Float": true, "Boolean": true, "String": true, "BitString": true, "List": true, "IntList": true,
+	"OidList": true, "A_Const": true, "VariableSetStmt": true,
+}

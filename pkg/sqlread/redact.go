@@ -1,0 +1,193 @@
+package sqlread
+
+import "strings"
+
+const hidden = "'***'"
+
+// Redact replaces the secrets of a text: strings behind PASSWORD and names like it,
+// passwords in connection strings and URLs, the arguments of password functions, also
+// inside bodies and nested strings. What cannot be cut into tokens is hidden from
+// the first such word on. It gives the text itself when there is nothing to hide.
+func Redact(text string) string {
+	if !suspicious(text) {
+		return text
+	}
+	r := redactor{lexer: lexer{text: text}}
+	for {
+		t, ok := r.next()
+		if !ok {
+			break
+		}
+		r.take(t)
+	}
+	if r.copied == 0 {
+		return text
+	}
+	r.out.WriteString(text[r.copied:])
+	return r.out.String()
+}
+
+// redactor walks a text's tokens.
+type redactor struct {
+	lexer
+	out    strings.Builder
+	copied int  // text[:copied] has been written
+	armed  bool // the next string is a secret
+	call   bool // a password function's name was just read
+	depth  int  // parentheses open inside its arguments
+}
+
+// replace writes what stands before from, then with, and goes on behind to.
+func (r *redactor) replace(from, to int, with string) {
+	r.out.WriteString(r.text[r.copied:from])
+	r.out.WriteString(with)
+	r.copied = to
+}
+
+func (r *redactor) take(t token) {
+	s := r.text[t.from:t.to]
+	switch {
+	case t.kind == broken:
+		if at := secretWord(s); at >= 0 {
+			r.replace(t.from+at, t.to, "***")
+		}
+	case t.kind.isString() && (r.armed || r.depth > 0):
+		r.replace(t.from, t.to, hidden) // stays armed: a string may go on in the next token
+	case t.kind.isString():
+		r.content(t)
+	case t.kind == word || t.kind == quoted:
+		r.name(t, s)
+	default:
+		r.mark(s)
+	}
+}
+
+// content hides what a string that is not itself a secret carries inside.
+func (r *redactor) content(t token) {
+	in := r.text[t.inner:t.outer]
+	switch {
+	case len(in) < 64 && secretWord(in) >= 0 && plainName(in):
+		r.armed = true // set_config('app.password', '...'), OPTIONS
+		return
+	case t.kind == dollar:
+		if safe := Redact(in); safe != in {
+			r.replace(t.inner, t.outer, safe)
+		}
+		return
+	}
+	if at := inString(in); at >= 0 {
+		r.replace(t.inner+at, t.outer, "***")
+	}
+}
+
+func plainName(s string) bool {
+	for i := range len(s) {
+		if !isWord(s[i]) && s[i] != '.' && s[i] != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// name looks at a word: whether what follows is a secret.
+func (r *redactor) name(t token, s string) {
+	lower := strings.ToLower(s)
+	switch {
+	case keepsArmed[lower] && r.armed:
+		return
+	case strings.HasPrefix(lower, "u&"):
+		r.armed = true // spelled with escapes: it may be any word
+	default:
+		r.armed = secretWord(lower) >= 0
+	}
+	r.call = passwordFunctions[lower]
+}
+
+// mark looks at punctuation.
+func (r *redactor) mark(s string) {
+	switch {
+	case s == "(" && (r.call || r.depth > 0):
+		r.depth++
+	case s == ")" && r.depth > 0:
+		r.depth--
+	}
+	r.call = false
+	if r.armed && !strings.Contains("=:,(", s) {
+		r.armed = false
+	}
+}
+
+// keepsArmed are words between a secret's name and its value.
+var keepsArmed = map[string]bool{"to": true, "as": true, "is": true, "like": true, "not": true, "uescape": true}
+
+// passwordFunctions have secrets among their arguments.
+var passwordFunctions = map[string]bool{
+	"crypt": true, "pgp_sym_encrypt": true, "pgp_sym_decrypt": true, "pgp_sym_encrypt_bytea": true,
+	"pgp_sym_decrypt_bytea": true, "pgp_pub_decrypt": true, "pgp_pub_decrypt_bytea": true, "encrypt": true,
+	"decrypt": true, "encrypt_iv": true, "decrypt_iv": true, "hmac": true,
+}
+
+// secretWords begin or end the names of secrets.
+var secretWords = []string{"password", "passwd", "passphrase", "secret", "api_key", "apikey", "private_key", "access_key", "auth_token", "access_token"}
+
+// secretWord is where a secret's name stands in s, -1 when nowhere.
+func secretWord(s string) int {
+	lower, best := strings.ToLower(s), -1
+	for _, w := range secretWords {
+		if at := strings.Index(lower, w); at >= 0 && (best < 0 || at < best) {
+			best = at
+		}
+	}
+	return best
+}
+
+// inString is where a secret begins inside a string's content: behind password=,
+// password: or password ”, or in the user part of a URL; -1 when there is none.
+func inString(in string) int {
+	for from := 0; ; {
+		at := secretWord(in[from:])
+		if at < 0 {
+			break
+		}
+		at += from
+		end := at
+		for end < len(in) && isWord(in[end]) {
+			end++
+		}
+		rest := strings.TrimLeft(in[end:], " \t\r\n\"")
+		if rest != "" && strings.IndexByte("=:'$", rest[0]) >= 0 {
+			return end
+		}
+		from = max(end, at+1)
+	}
+	return userInfo(in)
+}
+
+// userInfo is where the password begins in scheme://user:password@host.
+func userInfo(in string) int {
+	at := strings.Index(in, "://")
+	if at < 0 {
+		return -1
+	}
+	rest := in[at+3:]
+	host := strings.IndexByte(rest, '@')
+	colon := strings.IndexByte(rest, ':')
+	if host < 0 || colon < 0 || colon > host {
+		return -1
+	}
+	return at + 3 + colon + 1
+}
+
+// suspicious says whether a text is worth cutting into tokens.
+func suspicious(text string) bool {
+	if strings.Contains(text, "://") || secretWord(text) >= 0 {
+		return true
+	}
+	lower := strings.ToLower(text)
+	for _, w := range []string{"crypt", "hmac", "u&"} {
+		if strings.Contains(lower, w) {
+			return true
+		}
+	}
+	return false
+}
