@@ -34,6 +34,7 @@ func kinds() []kind {
 		{approval.ErrOwnRequest, "refused", http.StatusForbidden},
 		{ErrNotFound, "not_found", http.StatusNotFound},
 		{approval.ErrUnknown, "not_found", http.StatusNotFound},
+		{approval.ErrScope, "invalid", http.StatusBadRequest},
 		{ErrInvalid, "invalid", http.StatusBadRequest},
 		{ErrConflict, "conflict", http.StatusConflict},
 		{approval.ErrResolved, "conflict", http.StatusConflict},

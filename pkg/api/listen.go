@@ -39,7 +39,11 @@ func Listen(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("control socket %s: %w", path, err)
 	}
 	s := &socket{path: path, lock: lock}
-	if err := errors.Join(vacate(path), s.bind()); err != nil {
+	err = vacate(path)
+	if err == nil {
+		err = s.bind()
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("control socket %s: %w", path, err), lock.Close())
 	}
 	return s, nil

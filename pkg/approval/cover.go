@@ -18,6 +18,9 @@ type Scope struct {
 	For     time.Duration // the same request again, of the same identity on the same target
 }
 
+// ErrBadScope says that a scope could not be read.
+var ErrBadScope = errors.New("no such scope")
+
 // ParseScope reads "once" (also ""), "session" or a duration such as "30m".
 func ParseScope(s string) (Scope, error) {
 	switch s {
@@ -28,7 +31,7 @@ func ParseScope(s string) (Scope, error) {
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d < time.Second {
-		return Scope{}, errors.New(`scope is "once", "session" or a duration of a second or more, such as "30m"`)
+		return Scope{}, fmt.Errorf("%w: %s", ErrBadScope, `it is "once", "session" or a duration of a second or more, such as "30m"`)
 	}
 	return Scope{For: d}, nil
 }

@@ -19,6 +19,7 @@ var (
 	ErrResolved    = errors.New("the ask is resolved already")
 	ErrNotApprover = errors.New("not an approver of this ask")
 	ErrOwnRequest  = errors.New("whoever asks does not approve: the held process runs as the same user")
+	ErrScope       = errors.New("the scope is longer than an approval may last")
 	ErrNotRecorded = errors.New("the decision could not be recorded, so it does not count")
 )
 
@@ -65,7 +66,7 @@ func (d *Desk) Decide(id string, approve bool, by Person, scope Scope, reason st
 		return err
 	}
 	if scope.For > d.limits.LongestScope {
-		return fmt.Errorf("scope %s is longer than an approval may last (%s)", scope, d.limits.LongestScope)
+		return fmt.Errorf("%w (%s)", ErrScope, d.limits.LongestScope)
 	}
 	o := outcome{state: Denied, by: by.String(), reason: tidy(reason)}
 	if approve {
