@@ -43,7 +43,7 @@ func FuzzParse(f *testing.F) {
 
 // What is read as a path is written back as the same path.
 func FuzzJSONPath(f *testing.F) {
-	for _, s := range []string{"$.user.email", "$..ssn", "$.items[*].card", "$['a.b'][0]", `$["it's"]`, "$..*"} {
+	for _, s := range []string{"$.user.email", "$..ssn", "$.items[*].card", "$['a.b'][0]", `$["it's"]`, "$..*", `$.\`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

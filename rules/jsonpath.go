@@ -66,7 +66,7 @@ func pathStep(s string) (step, rest string, err error) {
 		end = len(s) - 1
 	}
 	step, rest = s[1:end+1], s[end+1:]
-	if step == "" || step != anyKey && strings.ContainsAny(step, "*?@()]'\" \t\n") {
+	if step == "" || step != anyKey && strings.ContainsAny(step, "*?@()]'\"\\ \t\n") {
 		return "", "", errors.New("a key with signs in it is written ['key']")
 	}
 	return step, rest, nil

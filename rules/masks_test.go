@@ -108,7 +108,7 @@ func TestJSONPath(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "$", "a", ".a", "$.", "$..", "$a", "$.a.", "$[", "$[a]", "$[-1]", "$[01]", "$[1:2]", "$['a", "$['']", "$['*']", "$[?(@.x)]",
-		"$.a b", "$...a", "$..a..b..c..d", "$" + strings.Repeat(".a", 40)} {
+		"$.a b", "$...a", `$.\`, "$..a..b..c..d", "$" + strings.Repeat(".a", 40)} {
 		if got, err := ParsePath(bad); err == nil {
 			t.Errorf("%q was taken for %q", bad, got)
 		}
