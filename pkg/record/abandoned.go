@@ -25,10 +25,15 @@ const outcomeRecovered = "recovered"
 // closeAbandoned ends the sessions a killed daemon left open: each tape is cut
 // behind its last whole entry, and its digest enters the log.
 func (r *Recorder) closeAbandoned() error {
+	committed, err := r.commit.load()
+	if err != nil {
+		return err
+	}
 	open := maps.Clone(r.log.open)
 	for _, session := range slices.Sorted(maps.Keys(open)) {
-		result := map[string]any{"outcome": outcomeRecovered, "tape": open[session]}
-		found, err := recoverTape(filepath.Join(r.dir, filepath.FromSlash(open[session])))
+		tape := open[session]
+		result := map[string]any{"outcome": outcomeRecovered, "tape": tape}
+		found, err := recoverTape(r.dir, tape, committed[tape])
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			result["lost"] = "the tape does not exist"
@@ -53,8 +58,16 @@ type recoveredTape struct {
 	dropped  int64 // bytes behind the last whole entry, allocated space included
 }
 
-// recoverTape cuts a tape behind its last whole entry and puts it on disk.
-func recoverTape(name string) (recoveredTape, error) {
+// recoverTape puts back what was committed of a tape, cuts it behind its last
+// whole entry and puts it on disk.
+func recoverTape(dir, tape string, committed []part) (recoveredTape, error) {
+	if !filepath.IsLocal(tape) {
+		return recoveredTape{}, fmt.Errorf("recover tape: %w", fs.ErrInvalid)
+	}
+	name := filepath.Join(dir, tape)
+	if err := restore(name, committed); err != nil {
+		return recoveredTape{}, err
+	}
 	f, err := os.OpenFile(name, os.O_RDWR|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return recoveredTape{}, fmt.Errorf("recover tape: %w", err)

@@ -49,7 +49,7 @@ func fill(t *testing.T, dir string) (free func()) {
 }
 
 func TestFullDiskRefusesAndSaysSo(t *testing.T) {
-	disk := smallDisk(t, "12m")
+	disk := smallDisk(t, "16m")
 	dir := filepath.Join(disk, "record")
 	now := time.Now()
 	r := openTest(t, dir, func(c *Config) { c.Now = func() time.Time { return now } })
@@ -103,7 +103,7 @@ func TestFullDiskRefusesAndSaysSo(t *testing.T) {
 }
 
 func TestKilledOnAFullDiskRecovers(t *testing.T) {
-	disk := smallDisk(t, "8m")
+	disk := smallDisk(t, "12m")
 	dir := filepath.Join(disk, "record")
 	r := openTest(t, dir)
 	begin(t, r, "s1")
@@ -126,6 +126,15 @@ func TestKilledOnAFullDiskRecovers(t *testing.T) {
 	if report := verified(t, dir); !report.OK() {
 		t.Errorf("report %+v", report)
 	}
+}
+
+func used(t *testing.T, dir string) int64 {
+	t.Helper()
+	log, err := treeSize(filepath.Join(dir, "log"))
+	must(t, err)
+	sessions, err := treeSize(filepath.Join(dir, "sessions"))
+	must(t, err)
+	return log + sessions
 }
 
 // abandon lets go of a record as a killed daemon does: nothing is put in order.
@@ -168,8 +177,7 @@ func TestQuotaRefusesSessionsNotEnds(t *testing.T) {
 		_, err := next.End("closed")
 		must(t, err)
 	}
-	used, err := treeSize(dir)
-	must(t, err)
+	used := used(t, dir)
 	if used != r.Used() || used > 2<<20 {
 		t.Errorf("%d bytes used, %d counted", used, r.Used())
 	}
@@ -198,8 +206,7 @@ func TestPrunedRecordVerifies(t *testing.T) {
 	}
 	_, err = still.End("closed")
 	must(t, err)
-	used, err := treeSize(dir)
-	must(t, err)
+	used := used(t, dir)
 	if used != r.Used() {
 		t.Errorf("%d bytes used, %d counted", used, r.Used())
 	}

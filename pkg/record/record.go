@@ -5,6 +5,7 @@
 //	DIR/sessions/2026/11/23/<id>.tape    one session each
 //	DIR/host.key  DIR/host.pub           what the log's checkpoints are signed with (0600), verified with
 //	DIR/lock                             held by the one writer
+//	DIR/commit                           what many tapes wait for, synced together (4 MiB)
 //	DIR/reserve                          room for the last words on a full disk
 //
 // # Why

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"net/netip"
-	"strconv"
 	"testing"
 	"time"
 
@@ -78,20 +77,5 @@ func TestEndedSessionRefusesMore(t *testing.T) {
 	}
 	if _, err := tape.End("closed"); !errors.Is(err, ErrEnded) {
 		t.Errorf("second end: %v", err)
-	}
-}
-
-func BenchmarkAppend(b *testing.B) {
-	for _, size := range []int{200, 4 << 10, 64 << 10} {
-		b.Run(strconv.Itoa(size)+"B", func(b *testing.B) {
-			r := openTest(b, b.TempDir())
-			tape := begin(b, r, "s1")
-			body := make([]byte, size)
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			for b.Loop() {
-				must(b, tape.Append(KindUp, body))
-			}
-		})
 	}
 }

@@ -20,6 +20,7 @@ type Recorder struct {
 	dir     string
 	lock    *os.File
 	log     *hostLog
+	commit  *commitFile
 	syncer  *syncer
 	flusher *flusher
 	quota   *quota
@@ -171,7 +172,7 @@ func (r *Recorder) Close() error {
 	r.flusher.stop()
 	err = errors.Join(err, r.log.close())
 	r.syncer.stop()
-	return errors.Join(err, r.lock.Close())
+	return errors.Join(err, r.commit.f.Close(), r.lock.Close())
 }
 
 // lockDir makes this process the one writer of a record.

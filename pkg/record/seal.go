@@ -79,9 +79,10 @@ func (c cutter) flush() error {
 		return fmt.Errorf("%w: %w", ErrUnwritable, err)
 	}
 	t.rec.quota.add(c.size - allocated)
+	t.rec.commit.settle(t)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.synced = t.size
+	t.safe, t.synced = t.size, t.size
 	return nil
 }
 

@@ -52,22 +52,28 @@ func open(c Config, lock *os.File) (*Recorder, error) {
 		return nil, err
 	}
 	q := &quota{max: c.MaxBytes}
-	used, err := treeSize(c.Dir)
-	if err != nil {
-		return nil, err
+	for _, dir := range []string{"log", "sessions"} {
+		used, err := treeSize(filepath.Join(c.Dir, dir))
+		if err != nil {
+			return nil, err
+		}
+		q.add(used)
 	}
-	q.add(used)
 	log := &hostLog{config: c, dir: filepath.Join(c.Dir, "log"), signer: signer, reserve: spare, quota: q, open: map[string]string{}}
 	found, err := log.takeOver()
 	if err != nil {
 		return nil, err
 	}
-	r := &Recorder{dir: c.Dir, lock: lock, log: log, quota: q, tapes: map[*Tape]bool{}}
-	if err := r.begin(found); err != nil {
+	commit, err := openCommit(c.Dir)
+	if err != nil {
 		return nil, errors.Join(err, log.f.Close())
 	}
-	r.syncer = newSyncer()
-	r.flusher = newFlusher(c, log)
+	r := &Recorder{dir: c.Dir, lock: lock, log: log, commit: commit, quota: q, tapes: map[*Tape]bool{}}
+	if err := r.begin(found); err != nil {
+		return nil, errors.Join(err, log.f.Close(), commit.f.Close())
+	}
+	r.syncer = newSyncer(disk{log, commit})
+	r.flusher = newFlusher(c, disk{log, commit})
 	return r, nil
 }
 

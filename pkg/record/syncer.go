@@ -1,6 +1,8 @@
 package record
 
 import (
+	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -10,9 +12,106 @@ type flushable interface {
 	flush() error
 }
 
+// disk knows how a group of files is best put on disk.
+type disk struct {
+	log    *hostLog
+	commit *commitFile
+}
+
+// waiters wait for a file to be on disk; nil: nobody does.
+type waiters []chan error
+
+// flush puts the files on disk: the tapes with little to say through the commit file,
+// the others each by itself, several at a time.
+func (d disk) flush(group map[flushable]waiters) {
+	lane := newLanes()
+	var small []*Tape
+	var bytes int64
+	batch := func() {
+		tapes := small
+		small, bytes = nil, 0
+		if len(tapes) > 0 {
+			lane.run(func() error { d.commitTapes(tapes, group); return nil })
+		}
+	}
+	for what, waiting := range group {
+		t, isTape := what.(*Tape)
+		n, few := int64(0), false
+		if isTape {
+			n, few = t.small()
+		}
+		if !few {
+			lane.run(func() error { return waiting.tell(what.flush()) })
+			continue
+		}
+		small, bytes = append(small, t), bytes+n
+		if bytes > maxBatch {
+			batch()
+		}
+	}
+	batch()
+	_ = lane.wait() // each was told
+}
+
+// commitTapes makes tapes durable, and the starts of their sessions with them.
+func (d disk) commitTapes(tapes []*Tape, group map[flushable]waiters) {
+	var err error
+	if slices.ContainsFunc(tapes, func(t *Tape) bool { return !d.log.onDisk(t.begun) }) {
+		err = d.log.flush()
+	}
+	errs := make([]error, len(tapes))
+	if err == nil {
+		errs = d.commit.commit(tapes)
+	}
+	for i, t := range tapes {
+		_ = group[t].tell(errors.Join(err, errs[i]))
+	}
+}
+
+func (w waiters) tell(err error) error {
+	for _, a := range w {
+		a <- err
+	}
+	return err
+}
+
+// lanes runs functions, eight at a time: the file system syncs several files together.
+type lanes struct {
+	group sync.WaitGroup
+	room  chan struct{}
+	errs  chan error // the first
+}
+
+func newLanes() *lanes { return &lanes{room: make(chan struct{}, 8), errs: make(chan error, 1)} }
+
+func (l *lanes) run(f func() error) {
+	l.room <- struct{}{}
+	l.group.Go(func() {
+		if err := f(); err != nil {
+			select {
+			case l.errs <- err:
+			default:
+			}
+		}
+		<-l.room
+	})
+}
+
+// wait returns when all are done, with an error if one failed.
+func (l *lanes) wait() error {
+	l.group.Wait()
+	select {
+	case err := <-l.errs:
+		return err
+	default:
+		return nil
+	}
+}
+
 // syncer puts files on disk for those who wait, in groups: what comes while a
-// group is being flushed makes up the next one. Start it with run; stop ends it.
+// group is being flushed makes up the next one. newSyncer starts its goroutine; stop ends it.
 type syncer struct {
+	disk     disk
 	requests chan request
 	over     chan struct{}
 	done     sync.WaitGroup
@@ -23,8 +122,8 @@ type request struct {
 	answer chan error // has room for one
 }
 
-func newSyncer() *syncer {
-	s := &syncer{requests: make(chan request, 256), over: make(chan struct{})}
+func newSyncer(d disk) *syncer {
+	s := &syncer{disk: d, requests: make(chan request, 256), over: make(chan struct{})}
 	s.done.Go(s.run)
 	return s
 }
@@ -51,7 +150,7 @@ func (s *syncer) stop() {
 }
 
 func (s *syncer) run() {
-	group := map[flushable][]chan error{}
+	group := map[flushable]waiters{}
 	for {
 		select {
 		case r := <-s.requests:
@@ -67,43 +166,16 @@ func (s *syncer) run() {
 				more = false
 			}
 		}
-		flushGroup(group)
+		s.disk.flush(group)
 		clear(group)
 	}
 }
 
-// lanes is how many files of a group are flushed at a time: the file system
-// commits them together.
-const lanes = 8
-
-func flushGroup(group map[flushable][]chan error) {
-	var lane sync.WaitGroup
-	room := make(chan struct{}, lanes)
-	for what, answers := range group {
-		if len(group) == 1 {
-			tell(answers, what.flush())
-			return
-		}
-		room <- struct{}{}
-		lane.Go(func() {
-			tell(answers, what.flush())
-			<-room
-		})
-	}
-	lane.Wait()
-}
-
-func tell(answers []chan error, err error) {
-	for _, a := range answers {
-		a <- err
-	}
-}
-
 // flusher puts on disk what nobody waits for, soon after it was written, and
-// makes a checkpoint now and then. Start it with run; stop ends it.
+// makes a checkpoint now and then. newFlusher starts its goroutine; stop ends it.
 type flusher struct {
 	every, checkpointEvery time.Duration
-	log                    *hostLog
+	disk                   disk
 	kick                   chan struct{}
 	over                   chan struct{}
 	done                   sync.WaitGroup
@@ -113,8 +185,8 @@ type flusher struct {
 	tapes []*Tape
 }
 
-func newFlusher(c Config, log *hostLog) *flusher {
-	f := &flusher{every: c.FlushEvery, checkpointEvery: c.CheckpointEvery, log: log, kick: make(chan struct{}, 1), over: make(chan struct{})}
+func newFlusher(c Config, d disk) *flusher {
+	f := &flusher{every: c.FlushEvery, checkpointEvery: c.CheckpointEvery, disk: d, kick: make(chan struct{}, 1), over: make(chan struct{})}
 	f.done.Go(f.run)
 	return f
 }
@@ -147,7 +219,7 @@ func (f *flusher) run() {
 		select {
 		case <-f.kick:
 		case <-checkpoint.C:
-			_ = f.log.checkpointIfNew() // a log that cannot be written says so to the next event
+			_ = f.disk.log.checkpointIfNew() // a log that cannot be written says so to the next event
 			continue
 		case <-f.over:
 			return
@@ -170,9 +242,11 @@ func (f *flusher) round() {
 	tapes := f.tapes
 	f.tapes = nil
 	f.mu.Unlock()
-	_ = f.log.flush()
+	_ = f.disk.log.flush()
+	group := map[flushable]waiters{}
 	for _, t := range tapes {
 		t.noted.Store(false)
-		_ = t.flush()
+		group[t] = nil
 	}
+	f.disk.flush(group)
 }

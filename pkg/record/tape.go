@@ -53,7 +53,8 @@ type Tape struct {
 	f        *os.File
 	head     [frameHead]byte
 	size     int64 // of whole entries
-	synced   int64 // known to be on disk
+	safe     int64 // known to be on disk, here or in the commit file
+	synced   int64 // known to be on disk here
 	requests uint64
 	err      error // set once
 }
@@ -164,7 +165,7 @@ func (t *Tape) faulted(fault any) error {
 // Sync returns when all that was appended is on disk, and the session's start with it.
 func (t *Tape) Sync() error {
 	t.mu.Lock()
-	clean, err := t.synced == t.size, t.err
+	clean, err := t.safe == t.size, t.err
 	t.mu.Unlock()
 	if err != nil || clean {
 		return err
@@ -197,6 +198,7 @@ func (t *Tape) flush() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.synced = max(t.synced, size)
+	t.safe = max(t.safe, size)
 	return nil
 }
 
