@@ -32,6 +32,9 @@ type peerKey struct{}
 
 // NewServer makes a server for a house; Serve runs it.
 func NewServer(h House) *Server {
+	if h.Enrolled == nil || h.Log == nil {
+		panic("api: a house must say who is enrolled, and have a log")
+	}
 	ctx, end := context.WithCancel(context.Background())
 	s := &Server{house: h, end: end}
 	s.http = &http.Server{

@@ -3,7 +3,6 @@ package approval
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -29,6 +28,7 @@ var (
 	ErrTooMany = errors.New("too many requests of this identity wait for approval already")
 	ErrTooFast = errors.New("this identity asks for approval too often")
 	ErrFull    = errors.New("too many requests wait for approval on this host")
+	ErrUnkept  = errors.New("the question to people could not be recorded")
 	ErrTooLong = errors.New("the request is too long for a person to read")
 )
 
@@ -44,7 +44,7 @@ func (d *Desk) Ask(_ context.Context, f *flow.Flow, r *flow.Request, dec rules.D
 	if length(r) > longestText {
 		return nil, ErrTooLong
 	}
-	d.expire()
+	d.tidyUp()
 	d.transition.Lock()
 	defer d.transition.Unlock()
 	if a := d.covered(f.ID, key); a != nil { // answered while we waited for our turn
@@ -57,11 +57,8 @@ func (d *Desk) Ask(_ context.Context, f *flow.Flow, r *flow.Request, dec rules.D
 	if err != nil {
 		return nil, err
 	}
-	if err := d.shelf.put(a.filed); err != nil {
-		return nil, fmt.Errorf("the ask could not be kept: %w", err)
-	}
-	if err := d.journal.Log(a.filed.event(flow.AskOpened)); err != nil {
-		return nil, errors.Join(fmt.Errorf("the ask could not be recorded: %w", err), d.shelf.remove(a.id))
+	if err := d.keep(a); err != nil {
+		return nil, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -69,6 +66,23 @@ func (d *Desk) Ask(_ context.Context, f *flow.Flow, r *flow.Request, dec rules.D
 	d.opened[f.Identity] = append(d.opened[f.Identity], a.filed.Opened)
 	d.announce(a)
 	return a, nil
+}
+
+// keep makes a new ask durable. The reason why it cannot be is not for the
+// client: it may name paths.
+func (d *Desk) keep(a *Ask) error {
+	err := d.shelf.put(a.filed)
+	if errors.Is(err, ErrTooLong) {
+		return ErrTooLong
+	}
+	if err == nil {
+		err = d.journal.Log(a.filed.event(flow.AskOpened))
+	}
+	if err != nil {
+		d.complain(a, errors.Join(err, d.shelf.remove(a.id)))
+		return ErrUnkept
+	}
+	return nil
 }
 
 // draft writes an ask down.
@@ -114,7 +128,6 @@ func copyOf(r *flow.Request) *flow.Request {
 
 // admit says whether an identity may open one more ask.
 func (d *Desk) admit(identity string) error {
-	d.sweep()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	total, own := 0, 0
@@ -132,7 +145,7 @@ func (d *Desk) admit(identity string) error {
 		return ErrTooMany
 	case total >= d.limits.PendingTotal:
 		return ErrFull
-	case len(d.opened[identity]) >= d.limits.PerMinute:
+	case recent(d.opened[identity], d.now()) >= d.limits.PerMinute:
 		return ErrTooFast
 	}
 	return nil
@@ -172,14 +185,5 @@ func (a *Ask) state() flow.AskState {
 func (d *Desk) end(a *Ask, o outcome) {
 	if err := d.resolve(a, o); err != nil && !errors.Is(err, ErrResolved) {
 		d.complain(a, err)
-	}
-}
-
-// expire ends the asks that are past their deadline and that nobody waits for
-// any more; those with a waiter end by its timer.
-func (d *Desk) expire() {
-	now := d.now()
-	for _, a := range d.pending(func(a *Ask) bool { return now.After(a.expires) }) {
-		d.end(a, outcome{state: Expired, reason: "nobody answered in time"})
 	}
 }

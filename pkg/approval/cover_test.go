@@ -57,7 +57,8 @@ func TestCoverIsForTheSameQuestionOnly(t *testing.T) {
 	decide(t, d, ask(t, d, "f1", "bot", "fp").ID(), true, alice, "1h")
 	f, r, dec := held("f1", "bot", "fp")
 	changes := []func(){
-		func() { dec.Rule = "needs-dpo" },
+		func() { f.Process.UID = alice.UID }, // or alice would approve her own
+		func() { f.Process.UID, dec.Rule = 1500, "needs-dpo" },
 		func() { dec.Rule, dec.Approvers = "destructive", []string{"dpo"} },
 		func() { dec.Approvers, r.User = []string{"dba"}, "postgres" },
 		func() { r.User, r.Database = "", "prod" },
@@ -288,6 +289,15 @@ func TestCloseCancelsWhoWaits(t *testing.T) {
 		t.Error("not cancelled")
 	}
 	for range w.Changes() {
+	}
+}
+
+func TestIDsAreTakenAsPeopleTypeThem(t *testing.T) {
+	d := open(t, t.TempDir(), &log{}, Limits{})
+	a := ask(t, d, "f", "bot", "fp")
+	typed := strings.ToUpper(strings.NewReplacer("0", "o", "1", "l").Replace(strings.TrimPrefix(a.ID(), "r-")))
+	if v, err := d.Show("R-" + typed); err != nil || v.ID != a.ID() {
+		t.Errorf("%s: %+v, %v", typed, v, err)
 	}
 }
 

@@ -56,11 +56,9 @@ const reasonLimit = 512
 // cannot be recorded (the error says so); an approval does not.
 // The same answer settles the pending asks it covers: a denial all that are alike, an approval those in its scope.
 func (d *Desk) Decide(id string, approve bool, by Person, scope Scope, reason string) error {
-	d.mu.Lock()
-	a, known := d.asks[id]
-	d.mu.Unlock()
-	if !known {
-		return ErrUnknown
+	a, err := d.find(id)
+	if err != nil {
+		return err
 	}
 	if err := d.mayDecide(a, by); err != nil {
 		return err
@@ -164,10 +162,10 @@ func (d *Desk) settleAlike(a *Ask, o outcome) {
 	}
 }
 
-// complain says that an ask ended without its record. The people at the desk
-// cannot be told: the one place where this package logs.
+// complain says that an ask opened or ended without its record, where nobody at
+// the desk can be told: the one place where this package logs.
 func (d *Desk) complain(a *Ask, err error) {
-	slog.Error("the end of an ask was not recorded", "ask", a.id, "err", err)
+	slog.Error("an ask is not recorded", "ask", a.id, "err", err)
 }
 
 // tidy makes a reason fit to be shown: one line, bounded, nothing that steers a terminal.

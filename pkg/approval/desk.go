@@ -81,6 +81,7 @@ type Desk struct {
 	covers   map[string]cover       // by coverKey: answers that stand for the same request
 	opened   map[string][]time.Time // by identity: asks of the last minute
 	watchers map[*Watcher]struct{}
+	tidied   time.Time
 }
 
 // Open takes up the desk in dir (made 0700 if absent). Asks that an earlier

@@ -117,8 +117,8 @@ func TestAskIsRefusedWhenItCannotBeRecorded(t *testing.T) {
 	dir, j := t.TempDir(), &log{fail: errors.New("disk full")}
 	d := open(t, dir, j, Limits{})
 	f, r, dec := held("f1", "bot", "fp")
-	if _, err := d.Ask(t.Context(), f, r, dec); err == nil {
-		t.Fatal("an ask without a record")
+	if _, err := d.Ask(t.Context(), f, r, dec); !errors.Is(err, ErrUnkept) || strings.Contains(err.Error(), "disk") {
+		t.Fatalf("an ask without a record: %v", err)
 	}
 	if left, _ := filepath.Glob(dir + "/*"); len(left) != 0 || len(d.List("")) != 0 {
 		t.Errorf("left behind: %v, %v", left, d.List(""))

@@ -115,7 +115,13 @@ func writeSync(path string, data []byte) error {
 	return errors.Join(err, file.Sync(), file.Close())
 }
 
-func (s shelf) remove(id string) error { return os.Remove(s.path(id)) }
+// remove takes an ask away, also where it is gone already.
+func (s shelf) remove(id string) error {
+	if err := os.Remove(s.path(id)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
 
 func (s shelf) path(id string) string { return filepath.Join(s.dir, id+".json") }
 

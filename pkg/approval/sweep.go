@@ -5,6 +5,47 @@ import (
 	"time"
 )
 
+// tidyEvery bounds how often the desk is looked through, whatever a subagent does.
+const tidyEvery = time.Second
+
+// tidyUp ends what nobody waits for, and forgets what has had its time.
+func (d *Desk) tidyUp() {
+	d.mu.Lock()
+	now := d.now()
+	due := now.Sub(d.tidied) >= tidyEvery
+	if due {
+		d.tidied = now
+	}
+	d.mu.Unlock()
+	if !due {
+		return
+	}
+	d.expire()
+	d.transition.Lock()
+	defer d.transition.Unlock()
+	d.sweep()
+}
+
+// expire ends the asks that are past their deadline and that nobody waits for
+// any more; those with a waiter end by its timer.
+func (d *Desk) expire() {
+	now := d.now()
+	for _, a := range d.pending(func(a *Ask) bool { return now.After(a.expires) }) {
+		d.end(a, outcome{state: Expired, reason: "nobody answered in time"})
+	}
+}
+
+// recent counts the times of the last minute.
+func recent(times []time.Time, now time.Time) int {
+	n := 0
+	for _, t := range times {
+		if now.Sub(t) < time.Minute {
+			n++
+		}
+	}
+	return n
+}
+
 // sweep forgets what has had its time: old resolved asks, answers that stand no
 // longer, and when asks were opened. Called under transition, or before the desk is open.
 func (d *Desk) sweep() {

@@ -70,13 +70,26 @@ func (d *Desk) List(state string) []View {
 
 // Show returns one ask; ErrUnknown when there is none.
 func (d *Desk) Show(id string) (View, error) {
-	d.mu.Lock()
-	a, ok := d.asks[id]
-	d.mu.Unlock()
-	if !ok {
-		return View{}, ErrUnknown
+	a, err := d.find(id)
+	if err != nil {
+		return View{}, err
 	}
 	return d.view(a), nil
+}
+
+// find takes an id as people type it: in capitals, or with the letters that
+// Crockford's base32 leaves out because they look like digits.
+func (d *Desk) find(id string) (*Ask, error) {
+	id = strings.ToLower(id)
+	if rest, ok := strings.CutPrefix(id, "r-"); ok {
+		id = "r-" + strings.NewReplacer("o", "0", "i", "1", "l", "1").Replace(rest)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a, ok := d.asks[id]; ok {
+		return a, nil
+	}
+	return nil, ErrUnknown
 }
 
 func (d *Desk) view(a *Ask) View {

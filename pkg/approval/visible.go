@@ -64,10 +64,10 @@ func imitates(r rune, rest string) bool {
 	if r == '⏎' || r == '⇥' {
 		return true
 	}
-	if r != '<' || len(rest) < 4 {
+	if r != '<' {
 		return false
 	}
-	return strings.HasPrefix(rest, "<U+") || rest[3] == '>' && isHex(rest[1]) && isHex(rest[2])
+	return strings.HasPrefix(rest, "<U+") || len(rest) >= 4 && rest[3] == '>' && isHex(rest[1]) && isHex(rest[2])
 }
 
 func isHex(c byte) bool { return '0' <= c && c <= '9' || 'A' <= c && c <= 'F' }

@@ -35,6 +35,7 @@ func TestVisible(t *testing.T) {
 }
 
 func FuzzVisible(f *testing.F) {
+	f.Add("<U+")
 	f.Add("a\nb<U+000A>\xff<FF>")
 	f.Fuzz(func(t *testing.T, text string) {
 		got := Visible(text)

@@ -35,7 +35,7 @@ func load(dir string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 		return nil, nil, fmt.Errorf("%s: %w", keyFile, err)
 	}
 	if public, ok := cert.PublicKey.(*ecdsa.PublicKey); !ok || !public.Equal(&key.PublicKey) {
-		return nil, nil, fmt.Errorf("%s does not belong to %s", keyFile, certFile)
+		return nil, nil, fmt.Errorf("%s does not belong to %s (restore the one that is wrong, or remove both for a new CA)", keyFile, certFile)
 	}
 	return cert, key, nil
 }

@@ -25,9 +25,11 @@ func readBounded(from io.Reader) (string, error) {
 func check(path, text string) error {
 	dec := yaml.NewDecoder(strings.NewReader(text))
 	var doc yaml.Node
-	if err := dec.Decode(&doc); err == io.EOF {
+	err := dec.Decode(&doc)
+	if err == io.EOF {
 		return nil
-	} else if err != nil {
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if err := dec.Decode(new(yaml.Node)); err != io.EOF {
