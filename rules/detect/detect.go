@@ -73,7 +73,8 @@ func (s Set) Spans(spans []Span, src []byte) []Span {
 // Scrub appends src to dst with every value that is found replaced by what m
 // makes of it, and counts the values.
 func (s Set) Scrub(dst, src []byte, m mask.Mask) ([]byte, int) {
-	spans := s.Spans(nil, src)
+	var few [8]Span
+	spans := s.Spans(few[:0], src)
 	last := 0
 	for _, found := range spans {
 		dst = append(dst, src[last:found.Start]...)

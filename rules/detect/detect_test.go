@@ -16,7 +16,7 @@ func TestFinds(t *testing.T) {
 	}{
 		{Email, "alice@example.com"}, {Email, "a.b+c@mail.example.co.uk"}, {Email, "josé@exämple.org"},
 		{CreditCard, "4111111111111111"}, {CreditCard, "4111 1111 1111 1111"}, {CreditCard, "5500-0000-0000-0004"},
-		{CreditCard, "378282246310005"}, {CreditCard, "3782 822463 10005"}, {CreditCard, "6011111111111117"},
+		{CreditCard, "4111.1111.1111.1111"}, {CreditCard, "378282246310005"}, {CreditCard, "3782 822463 10005"}, {CreditCard, "6011111111111117"},
 		{CreditCard, "30569309025904"}, {CreditCard, "3530111333300000"}, {CreditCard, "6304000000000000"},
 		{AWSAccessKey, "AKIAIOSFODNN7EXAMPLE"}, {AWSAccessKey, "ASIAIOSFODNN7EXAMPLE"},
 		{JWT, "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"},

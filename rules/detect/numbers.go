@@ -136,7 +136,7 @@ func phoneSigned(src []byte, i int) (start, end int) {
 // phoneDigits is the end of 8 to 15 digits (ITU-T E.164) with single separators.
 func phoneDigits(src []byte, i int) int {
 	count, end := 0, 0
-	for gap := 0; i < len(src) && gap < 3; i++ {
+	for gap := 0; i < len(src) && gap < 3 && count <= 15; i++ {
 		switch c := src[i]; {
 		case digit(c):
 			count, gap, end = count+1, 0, i+1
