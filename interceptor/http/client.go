@@ -222,16 +222,13 @@ func (e *Engine) passBody(in []byte, out *interceptor.Output) (int, bool, error)
 	if len(in) == 0 {
 		return 0, false, nil
 	}
-	n, err := e.up.body.Span(in)
-	if err != nil {
-		return 0, false, err
-	}
+	n, fault := e.up.body.Span(in)
 	if err := e.reel.body(interceptor.Up, in[:n], e.session.Level == rules.RecordFull); err != nil {
 		return 0, false, err
 	}
-	out.Pass(in[:n])
-	if !e.up.body.Done() {
-		return n, false, nil
+	out.Pass(in[:n]) // up to the fault: it would have gone already, had it come in pieces
+	if fault != nil || !e.up.body.Done() {
+		return n, false, fault
 	}
 	// The exchange is the last in line: nothing is pushed before its body is done.
 	if e.line.count > 0 {

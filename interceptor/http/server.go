@@ -181,17 +181,14 @@ func (e *Engine) passResponse(in []byte, out *interceptor.Output) (int, bool, er
 		return 0, false, nil
 	}
 	d := &e.down
-	n, err := d.body.Span(in)
-	if err != nil {
-		return 0, false, err
-	}
+	n, fault := d.body.Span(in)
 	if err := e.reel.body(interceptor.Down, in[:n], e.session.Level != rules.RecordStatements); err != nil {
 		return 0, false, err
 	}
 	out.Pass(in[:n])
-	if !d.body.Done() {
+	if fault != nil || !d.body.Done() {
 		out.Gather = true
-		return n, false, nil
+		return n, false, fault
 	}
 	if err := e.reel.close(interceptor.Down); err != nil {
 		return 0, false, err
