@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"reflect"
 	"sync"
 	"time"
 )
@@ -39,7 +41,7 @@ func NewServer(h House) *Server {
 	s := &Server{house: h, end: end}
 	s.http = &http.Server{
 		Handler:           s.handler(),
-		ReadHeaderTimeout: patience, ReadTimeout: patience, IdleTimeout: time.Minute,
+		ReadHeaderTimeout: patience, IdleTimeout: time.Minute, // ReadTimeout would end a watch: bodies have a deadline of their own
 		MaxHeaderBytes: headerLimit,
 		BaseContext:    func(net.Listener) context.Context { return ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -112,7 +114,10 @@ func (s *Server) open(v verb) http.Handler {
 			s.fail(w, err)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, bodyLimit)
+		if err := takeBody(w, r); err != nil {
+			s.fail(w, err)
+			return
+		}
 		answer, err := v(r.Context(), p, r)
 		if err != nil {
 			s.fail(w, err)
@@ -122,6 +127,20 @@ func (s *Server) open(v verb) http.Handler {
 			send(w, http.StatusOK, answer)
 		}
 	})
+}
+
+// takeBody reads a request's body whole: bounded, and in time.
+func takeBody(w http.ResponseWriter, r *http.Request) error {
+	control := http.NewResponseController(w)
+	if err := control.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyLimit))
+	if err != nil {
+		return fmt.Errorf("%w: read the body: %w", ErrInvalid, err)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return control.SetReadDeadline(time.Time{})
 }
 
 // root wraps a verb that changes the daemon; what it did is journalled.
@@ -151,6 +170,9 @@ func (s *Server) fail(w http.ResponseWriter, err error) {
 
 func send(w http.ResponseWriter, status int, body any) {
 	text, err := json.Marshal(body)
+	if v := reflect.ValueOf(body); v.Kind() == reflect.Slice && v.IsNil() {
+		text = []byte("[]") // an empty list is a list
+	}
 	if err != nil {
 		text, status = []byte(`{"error":{"code":"failed","message":"the answer could not be encoded"}}`), http.StatusInternalServerError
 	}

@@ -51,7 +51,7 @@ func (d *Desk) List(state string) []View {
 			alike[a.filed.Key]++
 		}
 	}
-	var found []View
+	found := []View{}
 	for _, a := range d.asks {
 		if state != "" && a.filed.State != state {
 			continue
