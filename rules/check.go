@@ -143,6 +143,9 @@ func (p *Policy) checkRules(l *ledger) {
 			}
 		}
 		p.checkLabels(l, u)
+		if u.when.traits.readsEffects && !p.some(u, "postgres") {
+			l.complain(u.when.at, fmt.Sprintf("rule %q: request.effects is always empty on its targets, which are not postgres", u.name), "request.http, request.text or request.kind")
+		}
 		if u.when.traits.readsHTTP && !u.when.traits.asksHTTP {
 			p.checkHTTP(l, u)
 		}
@@ -163,6 +166,20 @@ func (p *Policy) checkHTTP(l *ledger, u *rule) {
 			return
 		}
 	}
+}
+
+// some says that a target of this protocol is meant; one that is wrong itself counts.
+func (p *Policy) some(u *rule, protocol string) bool {
+	found := false
+	for _, t := range p.targets {
+		if u.concerns(t.Name) {
+			found = true
+			if t.Protocol == protocol || t.Protocol == "" {
+				return true
+			}
+		}
+	}
+	return !found
 }
 
 // checkLabels refuses a condition that reads a label which an identity with a

@@ -84,6 +84,8 @@ func (e *examiner) selection(s ast.SelectExpr) {
 	switch {
 	case object == "Request" && (w.name == "kind" || w.name == "function"):
 		e.traits.namesKind = true
+	case object == "Request" && w.name == "effects":
+		e.traits.readsEffects = true
 	case object == "Request" && w.name == "http" && s.IsTestOnly():
 		e.traits.asksHTTP = true
 	case object == "Request" && w.name == "http":
@@ -134,6 +136,8 @@ func (e *examiner) call(call ast.CallExpr) {
 		if key, ok := literal(args[1]); ok {
 			e.label(args[0], key, false)
 		}
+	case overloads.TypeConvertDyn:
+		e.wrong(1, 1, "dyn hides misspelt words", "leave it out")
 	case overloads.TimeGetHours, overloads.TimeGetDayOfWeek, overloads.TimeGetDate, overloads.TimeGetMinutes, overloads.TimeGetMonth:
 		if len(args) == 1 {
 			e.zone(args[0])

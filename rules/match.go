@@ -22,7 +22,7 @@ func (m Match) Selects(unit, cgroup string) bool {
 	if m == (Match{}) {
 		return false
 	}
-	if m.Unit != "" && !globs(m.Unit, unit) {
+	if m.Unit != "" && (unit == "" || !globs(m.Unit, unit)) {
 		return false
 	}
 	return m.Cgroup == "" || globsSteps(steps(m.Cgroup), steps(cgroup))
@@ -85,6 +85,10 @@ func (r *reader) glob(into *string) func(*yaml.Node) {
 		}
 		if bad || *into == "" {
 			r.wrong(n, fmt.Sprintf("%q is not a pattern", clip(*into)), "* and ? within a step, ** for any steps, at most three times")
+			return
+		}
+		if strings.Trim(*into, "/*?") == "" {
+			r.wrong(n, fmt.Sprintf("pattern %q selects everything", clip(*into)), "name a part of it")
 		}
 	}
 }

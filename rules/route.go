@@ -12,6 +12,7 @@ type route struct {
 	prefix netip.Prefix
 	port   uint16 // 0: any
 	target *Target
+	named  bool // found by resolving a name
 }
 
 // covers says that the route leads for dst.
@@ -20,7 +21,8 @@ func (r route) covers(dst netip.AddrPort) bool {
 }
 
 // Target finds the target a destination belongs to, the most specific first:
-// longest prefix, then a port before any port, then the order of the policy.
+// longest prefix, then a port before any port, then an address that stands in the policy
+// before one that a name led to, then the order of the policy.
 func (p *Policy) Target(dst netip.AddrPort) (*Target, bool) {
 	dst = netip.AddrPortFrom(dst.Addr().Unmap().WithZone(""), dst.Port())
 	for _, r := range p.routes {
@@ -58,19 +60,30 @@ func (p *Policy) WithAddresses(resolved map[string][]netip.Addr) *Policy {
 		}
 	}
 	slices.SortStableFunc(q.routes, func(a, b route) int {
-		return cmp.Or(cmp.Compare(b.prefix.Bits(), a.prefix.Bits()), cmp.Compare(min(b.port, 1), min(a.port, 1)))
+		return cmp.Or(cmp.Compare(b.prefix.Bits(), a.prefix.Bits()), cmp.Compare(min(b.port, 1), min(a.port, 1)), order(a.named, b.named))
 	})
 	return &q
 }
 
+// order puts false first.
+func order(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
 func (a Address) routes(t *Target, resolved map[string][]netip.Addr) []route {
 	if a.Host == "" {
-		return []route{{a.Prefix, a.Port, t}}
+		return []route{{a.Prefix, a.Port, t, false}}
 	}
 	var all []route
 	for _, ip := range resolved[strings.ToLower(a.Host)] {
 		if ip = ip.Unmap().WithZone(""); ip.IsValid() {
-			all = append(all, route{netip.PrefixFrom(ip, ip.BitLen()), a.Port, t})
+			all = append(all, route{netip.PrefixFrom(ip, ip.BitLen()), a.Port, t, true})
 		}
 	}
 	return all

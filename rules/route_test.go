@@ -59,6 +59,10 @@ func TestTarget(t *testing.T) {
 			}
 		}
 	}
+	stolen := p.WithAddresses(map[string][]netip.Addr{"db.internal": {netip.MustParseAddr("fd00::1")}})
+	if target, _ := stolen.Target(netip.MustParseAddrPort("[fd00::1]:5432")); target.Name != "six" {
+		t.Errorf("a name took the place of an address: %s", target.Name)
+	}
 	if resolved.Generation() != p.Generation() {
 		t.Error("addresses changed the generation")
 	}

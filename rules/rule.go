@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +18,7 @@ type rule struct {
 	when      condition
 	verdict   flow.Verdict
 	approvers []named
-	names     []string // of the approvers; handed out, never changed
+	names     []string // of the approvers
 	timeout   time.Duration
 	message   string
 	durable   bool
@@ -39,7 +40,7 @@ func (u *rule) decision(t truth) Decision {
 	}
 	if u.verdict == flow.Hold {
 		d.Timeout = u.timeout
-		d.Approvers = u.names
+		d.Approvers = slices.Clone(u.names)
 	}
 	return d
 }

@@ -87,6 +87,9 @@ func (r *reader) labels(into *map[string]string) func(*yaml.Node) {
 		var known []field
 		for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); i += 2 {
 			key := n.Content[i].Value
+			if strings.ContainsFunc(key, unprintable) {
+				r.wrong(n.Content[i], "a label's name holds control characters", "")
+			}
 			known = append(known, field{key, func(v *yaml.Node) {
 				var s string
 				r.text(&s)(v)

@@ -34,6 +34,9 @@ func newScene(in *Input) *scene {
 	}
 	if h := in.Request.HTTP; h != nil {
 		s.large = s.large || len(h.Headers) > largeList || len(h.Path)+len(h.Query) > largeText
+		for _, values := range h.Headers {
+			s.large = s.large || len(values) > largeList
+		}
 	}
 	if f := in.Flow; f != nil {
 		s.large = s.large || len(f.Process.Argv) > largeList || len(f.Process.Ancestors) > largeList

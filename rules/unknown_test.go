@@ -60,6 +60,13 @@ func TestWhatIsNotKnownIsTheWorstItCouldBe(t *testing.T) {
 		{"exactly one", []string{`when: 'request.effects.exists_one(e, e.action == "drop")', verdict: deny`}, flow.Deny, "r0"},
 		{"indexed", []string{`when: 'request.effects[1].action == "drop"', verdict: deny`}, flow.Deny, "r0"},
 		{"by a conditional", []string{`when: 'request.effects[1].bounded ? false : true', verdict: deny`}, flow.Deny, "r0"},
+		{"by a regular expression", []string{`when: 'request.effects.exists(e, e.object.matches("^public"))', verdict: deny`}, flow.Deny, "r0"},
+		{"by a computed expression", []string{`when: 'request.effects.exists(e, e.object.matches(identity.name))', verdict: deny`}, flow.Deny, "r0"},
+		{"by its start", []string{`when: 'request.effects.exists(e, e.object.startsWith("public."))', verdict: deny`}, flow.Deny, "r0"},
+		{"by arithmetic", []string{`when: 'request.effects.exists(e, e.action + "x" == "dropx" || size(e.columns) > 7)', verdict: deny`}, flow.Deny, "r0"},
+		{"in a map", []string{`when: 'request.effects.exists(e, {"drop": true}[e.action])', verdict: deny`}, flow.Deny, "r0"},
+		{"by a list of its own", []string{`when: 'request.effects.exists(e, [e.action, "x"].exists(a, a == "drop"))', verdict: deny`}, flow.Deny, "r0"},
+		{"by what is not equal", []string{`when: 'request.effects.exists(e, e.via != "")', verdict: deny`}, flow.Deny, "r0"},
 		{"what is known stays known", []string{`when: 'request.text == "x" && request.effects.exists(e, e.action == "drop")', verdict: deny`}, flow.Allow, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -39,6 +39,7 @@ type traitsOf struct {
 	namesKind    bool // looks at request.kind or request.function
 	namesUnknown bool // compares with the action "unknown"
 	readsHTTP    bool // looks into request.http
+	readsEffects bool // looks into request.effects
 	asksHTTP     bool // guards that by has(request.http), or by a protocol or kind
 	depth        int  // of nested macros
 
