@@ -2,6 +2,8 @@
 
 SHELL   := /bin/bash
 export PATH := $(PATH):/usr/local/go/bin
+# Under sudo, git may refuse to look at a checkout that is not root's.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 PREFIX  ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)

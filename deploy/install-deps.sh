@@ -9,7 +9,7 @@
 # started: tests and demo start their own PostgreSQL in their own directory.
 set -euo pipefail
 
-demo_packages=(gcc libc6-dev postgresql postgresql-client procps)
+demo_packages=(make git ca-certificates gcc libc6-dev postgresql postgresql-client procps)
 test_packages=(
   postgresql-contrib          # hstore, ltree: the drivers' own tests
   pgbouncer haproxy nginx-light
