@@ -237,8 +237,12 @@ func (p *Policy) checkMaskOn(l *ledger, m *maskRule, what string, protocols ...s
 
 // index prepares the lists that are asked per request.
 func (p *Policy) index() {
-	p.byTarget = map[string][]*rule{}
+	p.byTarget, p.byGrant = map[string][]*rule{}, map[[2]string]bool{}
+	for _, g := range p.grants {
+		p.byGrant[[2]string{g.identity.string, g.target.string}] = true
+	}
 	for _, t := range p.targets {
+		p.byTarget[t.Name] = nil
 		for _, u := range p.rules {
 			if u.concerns(t.Name) {
 				p.byTarget[t.Name] = append(p.byTarget[t.Name], u)

@@ -29,7 +29,10 @@ type Decision struct {
 }
 
 // Decide says what becomes of a request. Identity, Target and Request are
-// required, and the absence of one is a denial.
+// required, and the absence of one is a denial; so is an identity, target or grant that
+// the policy has no more, for a session may be older than its policy. A target
+// without name stands for "no target": no rule speaks of it, not even one on "*",
+// and the identity's default decides.
 //
 // The first rule that matches decides; without one, a query, an HTTP request or
 // a connection is allowed, and anything else (a fast-path function call, a
@@ -44,8 +47,8 @@ func (p *Policy) Decide(in Input) Decision { return p.consider(&in, nil) }
 
 // consider is Decide; what each rule came to is told to trace, if any.
 func (p *Policy) consider(in *Input, trace func(*rule, truth)) Decision {
-	if in.Identity == nil || in.Target == nil || in.Request == nil {
-		return Decision{Verdict: flow.Deny, Message: "the request could not be attributed"}
+	if why := p.stranger(in); why != "" {
+		return Decision{Verdict: flow.Deny, Message: why}
 	}
 	s := newScene(in)
 	timeless := true
@@ -72,6 +75,31 @@ func (p *Policy) consider(in *Input, trace func(*rule, truth)) Decision {
 	}
 	strictest.Timeless = timeless
 	return strictest
+}
+
+// stranger says why no rule needs to be asked; empty when rules decide.
+func (p *Policy) stranger(in *Input) string {
+	if in.Identity == nil || in.Target == nil || in.Request == nil {
+		return "the request could not be attributed"
+	}
+	id, ok := p.Identity(in.Identity.Name)
+	switch {
+	case !ok:
+		return ErrUnknownIdentity.Error()
+	case id.Expired(in.Now):
+		return ErrExpired.Error()
+	case in.Target.Name == "" && p.Default(id.Name) == DefaultDeny:
+		return "no target of the policy has this address"
+	case in.Target.Name == "":
+		return ""
+	}
+	if _, ok := p.byTarget[in.Target.Name]; !ok {
+		return ErrUnknownTarget.Error()
+	}
+	if !p.byGrant[[2]string{id.Name, in.Target.Name}] {
+		return ErrNoGrant.Error()
+	}
+	return ""
 }
 
 // counts says that a rule which came to t has a say on a request of this kind.

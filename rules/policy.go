@@ -30,7 +30,8 @@ type Policy struct {
 	masks      []maskRule
 	people     []Person
 
-	byTarget map[string][]*rule // in order, those of "*" included
+	byTarget map[string][]*rule // every target; in order, rules on "*" included
+	byGrant  map[[2]string]bool // identity and target
 	routes   []route            // most specific first
 }
 

@@ -26,7 +26,7 @@ type Effects func(text string) ([]flow.Effect, error)
 
 // Test runs the fixture's cases against the policy. effects is asked for queries
 // that give a text and no effects; when it is nil or fails, the effect is unknown.
-func (p *Policy) Test(f *Fixture, effects Effects, now time.Time) []Result {
+func Test(p *Policy, f *Fixture, effects Effects, now time.Time) []Result {
 	results := make([]Result, 0, len(f.Cases))
 	for _, c := range f.Cases {
 		results = append(results, p.try(c, effects, now))

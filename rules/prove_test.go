@@ -26,7 +26,7 @@ func TestContractPolicyPassesItsFixture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	results := p.Test(f, nil, noon)
+	results := Test(p, f, nil, noon)
 	if len(results) != 9 {
 		t.Errorf("%d results", len(results))
 	}
@@ -48,7 +48,7 @@ tests:
 		t.Fatal(err)
 	}
 	drop := func(text string) ([]flow.Effect, error) { return []flow.Effect{{Action: strings.ToLower(text)}}, nil }
-	got := p.Test(f, drop, noon)
+	got := Test(p, f, drop, noon)
 	want := []string{"verdict is hold, expected allow", `rule is "destructive-needs-a-person", expected "x"`, "approvers are [dba], expected [y]",
 		"a.b.c is not masked", "public.users.email is masked"}
 	if strings.Join(got[0].Wrong, "\n") != strings.Join(want, "\n") || got[0].Place != "x.test.yaml:3" {
@@ -58,7 +58,7 @@ tests:
 		t.Error("nobody passed")
 	}
 	broken := func(string) ([]flow.Effect, error) { return nil, errors.New("no child") }
-	if r := p.Test(f, broken, noon)[0]; r.Explanation.Verdict != flow.Deny {
+	if r := Test(p, f, broken, noon)[0]; r.Explanation.Verdict != flow.Deny {
 		t.Errorf("a statement that cannot be read: %s", r.Explanation.Verdict)
 	}
 }

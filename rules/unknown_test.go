@@ -131,13 +131,56 @@ func TestNobodyIsDenied(t *testing.T) {
 	p := law(t, "verdict: allow")
 	full := input(t, p, does(flow.Read))
 	for name, in := range map[string]Input{
-		"no identity": {Target: full.Target, Request: full.Request},
-		"no target":   {Identity: full.Identity, Request: full.Request},
-		"no request":  {Identity: full.Identity, Target: full.Target},
-		"nothing":     {},
+		"no identity":                        {Target: full.Target, Request: full.Request},
+		"no target":                          {Identity: full.Identity, Request: full.Request},
+		"no request":                         {Identity: full.Identity, Target: full.Target},
+		"nothing":                            {},
+		"an identity the policy has no more": {Identity: &flow.Identity{Name: "gone"}, Target: full.Target, Request: full.Request},
+		"a target the policy has no more":    {Identity: full.Identity, Target: &Target{Name: "gone"}, Request: full.Request},
+		"a flow without target":              {Identity: full.Identity, Target: &Target{}, Request: full.Request},
 	} {
 		if d := p.Decide(in); d.Verdict != flow.Deny {
 			t.Errorf("%s: %s", name, d.Verdict)
+		}
+	}
+	if d := law(t).Decide(full); d.Verdict != flow.Allow {
+		t.Errorf("the target of an older policy: %+v", d)
+	}
+}
+
+func TestWhoLosesHisGrantIsDenied(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		want       flow.Verdict
+	}{
+		{"grant", "grants: [{identity: bot, target: orders}]\n", flow.Allow},
+		{"no grant", "", flow.Deny},
+		{"expired", "grants: [{identity: late, target: orders}]\nidentities: [{name: late, expires: 2020-01-01}]\n", flow.Deny},
+		{"not expired", "grants: [{identity: late, target: orders}]\nidentities: [{name: late, expires: 2030-01-01}]\n", flow.Allow},
+	} {
+		name := "bot"
+		text := c.text
+		if !strings.Contains(text, "identities") {
+			text += "identities: [{name: bot}]\n"
+		} else {
+			name = "late"
+		}
+		p := parse(t, text+"targets: [{name: orders, protocol: postgres, addresses: ['10.0.0.1:5432']}]\n")
+		r := does(flow.Read)
+		r.Kind = flow.KindQuery
+		d := p.Decide(Input{Identity: &flow.Identity{Name: name}, Target: p.Targets()[0], Request: &r, Now: noon})
+		if d.Verdict != c.want {
+			t.Errorf("%s: %+v", c.name, d)
+		}
+	}
+}
+
+func TestFlowsWithoutTargetFollowTheDefault(t *testing.T) {
+	for fallback, want := range map[Default]flow.Verdict{DefaultDeny: flow.Deny, DefaultObserve: flow.Allow, DefaultAllow: flow.Allow} {
+		p := parse(t, "identities: [{name: bot, default: "+string(fallback)+"}]")
+		d := p.Decide(Input{Identity: &flow.Identity{Name: "bot"}, Target: &Target{}, Request: &flow.Request{Kind: flow.KindConnect}, Now: noon})
+		if d.Verdict != want {
+			t.Errorf("%s: %s", fallback, d.Verdict)
 		}
 	}
 }
@@ -208,6 +251,7 @@ func TestHTTPHeaders(t *testing.T) {
 		p := parse(t, `
 identities: [{name: bot}]
 targets: [{name: web, protocol: http, addresses: ["10.0.0.1:80"]}]
+grants: [{identity: bot, target: web}]
 rules: [{name: r0, target: web, verdict: deny, when: '`+c.when+`'}]
 `)
 		in := input(t, p, flow.Request{Kind: flow.KindHTTP, HTTP: &flow.HTTP{Method: "POST", Host: "h", Path: "/admin/x", Query: "q=1",
