@@ -1,0 +1,211 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// ErrGone means that an enrolled cgroup does not exist any more.
+var ErrGone = errors.New("the cgroup is gone")
+
+// Enroll attaches the programs to the cgroup directory at path, under the
+// enrollment's number. Doing it again replaces the programs without a gap.
+func (d *Door) Enroll(path string, id uint32) error {
+	if id == 0 {
+		return errors.New("enroll: 0 is the root's number")
+	}
+	cgroup, err := cgroupID(path)
+	if err != nil {
+		return fmt.Errorf("enroll: %w", err)
+	}
+	if err := d.count(id); err != nil {
+		return fmt.Errorf("enroll: %w", err)
+	}
+	if err := d.attach(id, path, d.pin("enrolled", strconv.Itoa(int(id))), atEnrolled); err != nil {
+		return fmt.Errorf("enroll %s: %w", path, explain(err))
+	}
+	if err := d.maps[captureMapEnrolled].Put(cgroup, id); err != nil {
+		return fmt.Errorf("enroll %s: %w", path, err)
+	}
+	return nil
+}
+
+// cgroupID is what bpf_get_current_cgroup_id returns for tasks in the cgroup:
+// the inode of its directory.
+func cgroupID(path string) (uint64, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("%s: %w", path, ErrGone)
+	}
+	if err != nil {
+		return 0, err
+	}
+	var s unix.Statfs_t
+	if err := unix.Statfs(path, &s); err != nil || s.Type != unix.CGROUP2_SUPER_MAGIC {
+		return 0, fmt.Errorf("%s is not a cgroup v2 directory", path)
+	}
+	return info.Sys().(*syscall.Stat_t).Ino, nil
+}
+
+// count makes the enrollment's counters; the programs only find them.
+func (d *Door) count(id uint32) error {
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return err
+	}
+	for t := range captureTallyTALLIES {
+		err := d.maps[captureMapCounts].Update(captureCountKey{Enrollment: id, Tally: t}, make([]uint64, cpus), ebpf.UpdateNoExist)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+			return fmt.Errorf("counters: %w", err)
+		}
+	}
+	return nil
+}
+
+// attach loads the programs with their constants and hangs each at path.
+func (d *Door) attach(id uint32, path, pins string, list []attachment) error {
+	spec, err := loadCapture()
+	if err != nil {
+		return err
+	}
+	constants := map[string]any{
+		captureVarEnrollment: id,
+		captureVarProxyPort:  uint32(d.options.Port),
+		captureVarProxyNetns: d.netns,
+	}
+	for name, value := range constants {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("constant %s: %w", name, err)
+		}
+	}
+	keep(spec, list)
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: d.maps})
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	defer c.Close() // links and pins hold what they need
+	if err := os.MkdirAll(pins, 0o700); err != nil {
+		return fmt.Errorf("pin: %w", err)
+	}
+	for _, a := range list {
+		if err := d.hang(c.Programs[a.program], a, path, filepath.Join(pins, a.program)); err != nil {
+			return fmt.Errorf("%s: %w", a.program, err)
+		}
+	}
+	return nil
+}
+
+// keep leaves out the programs that are not in list. The core programs load together:
+// each kernel that lacks one of them is below what Chaperone supports.
+func keep(spec *ebpf.CollectionSpec, list []attachment) {
+	wanted := map[string]bool{}
+	for _, a := range list {
+		wanted[a.program] = true
+		spec.Programs[a.program].AttachType = a.at
+	}
+	for name := range spec.Programs {
+		if !wanted[name] {
+			delete(spec.Programs, name)
+		}
+	}
+}
+
+// hang attaches one program, or puts it in the place of the one that is pinned.
+func (d *Door) hang(p *ebpf.Program, a attachment, path, pin string) error {
+	old, err := link.LoadPinnedLink(pin, nil)
+	if err == nil {
+		if err = old.Update(p); err == nil {
+			d.hold(pin, old)
+			return nil
+		}
+		// Severed: the cgroup it hung on is gone.
+		_ = old.Unpin()
+		_ = old.Close()
+	}
+	l, err := link.AttachCgroup(link.CgroupOptions{Path: path, Attach: a.at, Program: p})
+	if err != nil {
+		return fmt.Errorf("attach: %w", err)
+	}
+	if err := l.Pin(pin); err != nil {
+		return errors.Join(fmt.Errorf("pin: %w", err), l.Close())
+	}
+	d.hold(pin, l)
+	return nil
+}
+
+func (d *Door) hold(pin string, l link.Link) {
+	if old := d.links[pin]; old != nil && old != l {
+		_ = old.Close()
+	}
+	d.links[pin] = l
+}
+
+// Unenroll takes the programs off an enrolled cgroup. Connections it has keep
+// their origin. path may be empty when the cgroup is gone.
+func (d *Door) Unenroll(path string, id uint32) error {
+	var errs []error
+	if cgroup, err := cgroupID(path); err == nil {
+		errs = append(errs, d.forget(cgroup))
+	} else {
+		errs = append(errs, d.forgetNumber(id))
+	}
+	dir := d.pin("enrolled", strconv.Itoa(int(id)))
+	for _, a := range atEnrolled {
+		errs = append(errs, d.drop(filepath.Join(dir, a.program)))
+	}
+	for t := range captureTallyTALLIES {
+		_ = d.maps[captureMapCounts].Delete(captureCountKey{Enrollment: id, Tally: t})
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// forget takes a cgroup off the list the root's programs look at.
+func (d *Door) forget(cgroup uint64) error {
+	err := d.maps[captureMapEnrolled].Delete(cgroup)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil
+	}
+	return err
+}
+
+// forgetNumber does so for a cgroup that is gone, whose id nobody can tell.
+func (d *Door) forgetNumber(id uint32) error {
+	var cgroup uint64
+	var number uint32
+	var found []uint64
+	entries := d.maps[captureMapEnrolled].Iterate()
+	for entries.Next(&cgroup, &number) {
+		if number == id {
+			found = append(found, cgroup)
+		}
+	}
+	errs := []error{entries.Err()}
+	for _, cgroup := range found {
+		errs = append(errs, d.forget(cgroup))
+	}
+	return errors.Join(errs...)
+}
+
+// drop detaches what is pinned at pin.
+func (d *Door) drop(pin string) error {
+	if l := d.links[pin]; l != nil {
+		delete(d.links, pin)
+		_ = l.Close()
+	}
+	if err := os.Remove(pin); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("unpin: %w", err)
+	}
+	return nil
+}

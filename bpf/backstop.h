@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What stands behind the connect hooks: socket options that steer packets, and
+ * the packets themselves. Attached to the enrolled cgroup. */
+#ifndef CHAPERONE_BACKSTOP_H
+#define CHAPERONE_BACKSTOP_H
+
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+
+#include "address.h"
+#include "settings.h"
+
+/* Levels and names of socket options, from the kernel's UAPI headers. */
+#define LEVEL_SOCKET 1
+#define LEVEL_IP 0
+#define LEVEL_IPV6 41
+#define LEVEL_PACKET 263
+#define LEVEL_XDP 283
+#define BINDTODEVICE 25
+#define BINDTOIFINDEX 62
+#define IP_OPTIONS 4
+#define IP_HDRINCL 3
+#define IPV6_2292PKTOPTIONS 6
+#define IPV6_2292RTHDR 5
+#define IPV6_HOPOPTS 54
+#define IPV6_RTHDRDSTOPTS 55
+#define IPV6_RTHDR 57
+#define IPV6_DSTOPTS 59
+
+#define OPTION_MAX 4096 /* bytes of an option the kernel shows to BPF */
+
+static __always_inline int steers(int level, int name)
+{
+	if (level == LEVEL_PACKET || level == LEVEL_XDP)
+		return 1;
+	if (level == LEVEL_IP)
+		return name == IP_OPTIONS || name == IP_HDRINCL;
+	if (level == LEVEL_IPV6)
+		return name == IPV6_RTHDR || name == IPV6_RTHDRDSTOPTS || name == IPV6_HOPOPTS ||
+		       name == IPV6_DSTOPTS || name == IPV6_2292RTHDR || name == IPV6_2292PKTOPTIONS;
+	return 0;
+}
+
+SEC("cgroup/setsockopt")
+int set_option(struct bpf_sockopt *ctx)
+{
+	if (ctx->level == LEVEL_SOCKET && (ctx->optname == BINDTODEVICE || ctx->optname == BINDTOIFINDEX)) {
+		/* Bound to a device, a socket does not reach the loopback. The
+		 * program is told that it worked. */
+		tally(enrollment, OPTION_SWALLOWED);
+		ctx->optlen = -1;
+		return ALLOW;
+	}
+	if (steers(ctx->level, ctx->optname)) {
+		tally(enrollment, OPTION_DENIED);
+		return DENY;
+	}
+	if (ctx->optlen > OPTION_MAX)
+		ctx->optlen = 0; /* the kernel takes the original */
+	return ALLOW;
+}
+
+static __always_inline int drop(void)
+{
+	tally(enrollment, PACKET_DROPPED);
+	return DENY;
+}
+
+/* To the proxy on the loopback device, or DNS. ports: source, destination. */
+static __always_inline int may_leave(struct __sk_buff *skb, __u32 off, __u8 protocol, int loopback)
+{
+	__u16 ports[2];
+
+	if (bpf_skb_load_bytes(skb, off, ports, sizeof(ports)))
+		return drop();
+	if (protocol == IPPROTO_TCP && loopback && skb->ifindex == 1 && ports[1] == bpf_htons((__u16)proxy_port))
+		return ALLOW;
+	if (protocol == IPPROTO_UDP && ports[1] == bpf_htons(DNS_PORT))
+		return ALLOW;
+	return drop();
+}
+
+SEC("cgroup_skb/egress")
+int egress(struct __sk_buff *skb)
+{
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		struct iphdr ip;
+
+		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)))
+			return drop();
+		if (ip.ihl != 5 || ip.frag_off & bpf_htons(0x1fff)) /* options; later fragments */
+			return drop();
+		return may_leave(skb, sizeof(ip), ip.protocol, ip.daddr == LOOPBACK4);
+	}
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr ip;
+		union address to;
+
+		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)))
+			return drop();
+		__builtin_memcpy(to.bytes, &ip.daddr, sizeof(to.bytes));
+		return may_leave(skb, sizeof(ip), ip.nexthdr, is_loopback(&to)); /* no extension header */
+	}
+	return drop();
+}
+
+#endif

@@ -1,0 +1,126 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/chaperone-dev/chaperone/pkg/flow"
+)
+
+// ErrNoOrigin means that a connection to the proxy was not turned there by an
+// enrolled process: it must be reset.
+var ErrNoOrigin = errors.New("the connection has no origin")
+
+// Origin tells what the kernel remembered of an accepted connection. Its
+// source is the socket's own storage, which cannot be another's.
+func (d *Door) Origin(conn syscall.Conn) (flow.Origin, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return flow.Origin{}, fmt.Errorf("origin: %w", err)
+	}
+	var o captureOrigin
+	found := ErrNoOrigin
+	err = raw.Control(func(fd uintptr) {
+		found = d.maps[captureMapArrivals].Lookup(int32(fd), &o)
+	})
+	if err = errors.Join(err, found); err != nil {
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return flow.Origin{}, ErrNoOrigin
+		}
+		return flow.Origin{}, fmt.Errorf("origin: %w", err)
+	}
+	return flow.Origin{
+		Destination: netip.AddrPortFrom(netip.AddrFrom16(o.Addr).Unmap(), uint16(o.Port)),
+		Enrollment:  o.Enrollment, Cookie: o.Cookie, CgroupID: o.Cgroup, NetNS: o.Netns,
+		TGID: o.Tgid, UID: o.Uid, Time: time.Duration(o.Time),
+	}, nil
+}
+
+// Count is what the kernel counted for one enrollment.
+type Count struct {
+	Enrollment uint32
+	What       string // such as "connect_redirected"
+	N          uint64
+}
+
+// tallies are the names of enum tally, in its order.
+var tallies = []string{
+	"connect_redirected", "connect_to_proxy", "connect_netns", "connect_protocol", "connect_unremembered",
+	"connect_foreign", "handover_full", "handed_over", "datagram_dns", "datagram_denied", "socket_denied",
+	"option_denied", "option_swallowed", "bind_denied", "packet_dropped",
+}
+
+// Counts reads the kernel's counters.
+func (d *Door) Counts() ([]Count, error) {
+	var list []Count
+	var key captureCountKey
+	var perCPU []uint64
+	entries := d.maps[captureMapCounts].Iterate()
+	for entries.Next(&key, &perCPU) {
+		c := Count{Enrollment: key.Enrollment, What: "unknown"}
+		if int(key.Tally) < len(tallies) {
+			c.What = tallies[key.Tally]
+		}
+		for _, n := range perCPU {
+			c.N += n
+		}
+		list = append(list, c)
+	}
+	return list, entries.Err()
+}
+
+// Enrolled lists the numbers of the enrollments that are pinned.
+func (d *Door) Enrolled() ([]uint32, error) {
+	entries, err := os.ReadDir(d.pin("enrolled"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	var list []uint32
+	for _, e := range entries {
+		if id, err := strconv.ParseUint(e.Name(), 10, 32); err == nil {
+			list = append(list, uint32(id))
+		}
+	}
+	return list, err
+}
+
+// Close lets go of the kernel half and leaves it in place: enrolled processes
+// are refused until a daemon opens it again.
+func (d *Door) Close() error {
+	var errs []error
+	for _, l := range d.links {
+		errs = append(errs, l.Close())
+	}
+	for _, m := range d.maps {
+		if m != nil {
+			errs = append(errs, m.Close())
+		}
+	}
+	clear(d.links)
+	return errors.Join(errs...)
+}
+
+// Remove takes every program and map below a pin directory away: processes that
+// were enrolled are free afterwards.
+func Remove(pinDir string) error {
+	if !isBPFFS(pinDir) {
+		return nil
+	}
+	var errs []error
+	for _, part := range []string{"enrolled", "root", "maps"} {
+		errs = append(errs, os.RemoveAll(filepath.Join(pinDir, part)))
+	}
+	if strings.Count(filepath.Clean(pinDir), "/") > 3 || filepath.Dir(pinDir) == usualBPFFS {
+		errs = append(errs, os.Remove(pinDir))
+	}
+	return errors.Join(errs...)
+}

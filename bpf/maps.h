@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#ifndef CHAPERONE_MAPS_H
+#define CHAPERONE_MAPS_H
+
+#include "words.h"
+
+/* Written by connect on the client's socket, read by getpeername and the
+ * handover. An entry dies with its socket; nothing evicts it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct origin);
+} origins SEC(".maps");
+
+/* Written by the handover on the socket the proxy accepts, read by the proxy
+ * with the accepted descriptor. An entry dies with its socket. Apart from origins, so that
+ * getpeername does not lie to the proxy. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct origin);
+} arrivals SEC(".maps");
+
+/* From the client's SYN to the proxy's end of the handshake. Written and deleted by the
+ * handover: on arrival, or when the client's socket closes before. Full: no origin, reset. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct caller);
+	__type(value, struct origin);
+} handovers SEC(".maps");
+
+/* Enrolled cgroups by id. Written by the daemon at enrollment, read by the programs at the
+ * root, which see sockets that were made outside of their process's cgroup. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, __u32);
+} enrolled SEC(".maps");
+
+/* Written here, read by the daemon, which makes the entries at enrollment. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 16384 * TALLIES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct count_key);
+	__type(value, __u64);
+} counts SEC(".maps");
+
+#endif

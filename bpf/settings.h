@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Settings are constants of a load, frozen: no map that a root process could zero. */
+#ifndef CHAPERONE_SETTINGS_H
+#define CHAPERONE_SETTINGS_H
+
+#include "maps.h"
+
+volatile const __u32 enrollment; /* of the cgroup this load is attached to; 0: the root's */
+volatile const __u32 proxy_port; /* host order */
+volatile const __u64 proxy_netns; /* cookie of the network namespace the proxy listens in */
+
+#define MAX_DEPTH 16 /* of an enrolled cgroup below the root */
+
+static __always_inline void tally(__u32 who, __u32 what)
+{
+	struct count_key key = {.enrollment = who, .tally = what};
+	__u64 *n = bpf_map_lookup_elem(&counts, &key);
+
+	if (n)
+		*n += 1; /* per CPU */
+}
+
+/* The enrollment that decides: this load's; at the root the innermost
+ * enrolled cgroup of the current task, 0 for none. */
+static __always_inline __u32 deciding(void)
+{
+	__u32 found = 0;
+
+	if (enrollment)
+		return enrollment;
+	for (int level = 1; level <= MAX_DEPTH; level++) {
+		__u64 id = bpf_get_current_ancestor_cgroup_id(level);
+		__u32 *who;
+
+		if (!id)
+			break;
+		who = bpf_map_lookup_elem(&enrolled, &id);
+		if (who)
+			found = *who;
+	}
+	return found;
+}
+
+#endif

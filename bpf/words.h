@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The words that kernel and Go share. Go never repeats them: bpf2go reads them. */
+#ifndef CHAPERONE_WORDS_H
+#define CHAPERONE_WORDS_H
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+/* Where a socket wanted to go, and who asked.
+ *
+ *   0        16     20           24       32       40      48     56     60    64
+ *   | addr   | port | enrollment | cookie | cgroup | netns | time | tgid | uid |
+ */
+struct origin {
+	__u8 addr[16];    /* IPv4 as ::ffff:a.b.c.d */
+	__u32 port;       /* host order */
+	__u32 enrollment; /* of the attach point */
+	__u64 cookie;     /* of the client's socket */
+	__u64 cgroup;     /* of the task that called connect */
+	__u64 netns;      /* cookie */
+	__u64 time;       /* ns, CLOCK_MONOTONIC */
+	__u32 tgid;
+	__u32 uid;
+};
+
+/* The client's end of a connection that is on its way to the proxy. */
+struct caller {
+	__u64 netns;   /* cookie */
+	__u8 addr[16]; /* IPv4 as ::ffff:a.b.c.d */
+	__u32 port;    /* host order */
+	__u32 pad;
+};
+
+/* What is counted, per enrollment. Names are in door.go, by number. */
+enum tally {
+	CONNECT_REDIRECTED,
+	CONNECT_TO_PROXY,   /* dialled the proxy itself: denied */
+	CONNECT_NETNS,      /* from a network namespace that is not served: denied */
+	CONNECT_PROTOCOL,   /* neither TCP nor DNS: denied */
+	CONNECT_UNREMEMBERED, /* no memory for its origin: denied */
+	CONNECT_FOREIGN,    /* on a socket of another enrollment: denied */
+	HANDOVER_FULL,      /* will be reset for want of an origin */
+	HANDED_OVER,
+	DATAGRAM_DNS,
+	DATAGRAM_DENIED,
+	SOCKET_DENIED,
+	OPTION_DENIED,
+	OPTION_SWALLOWED,
+	BIND_DENIED,
+	PACKET_DROPPED,
+	TALLIES,
+};
+
+struct count_key {
+	__u32 enrollment;
+	enum tally tally;
+};
+
+#define AF_INET 2
+#define AF_INET6 10
+#define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define DNS_PORT 53
+
+/* What a cgroup program returns; TURNED is between ourselves. */
+#define DENY 0
+#define ALLOW 1
+#define TURNED 2
+
+#endif
