@@ -44,7 +44,7 @@ test: ## everything, as root: a skipped test is a failure (about 20 minutes on 2
 	@.ci/test
 
 test-unit: build
-	@.ci/gotest ./...
+	@.ci/gotest ./... ./testdata/bench ./testdata/compat
 
 test-race:
 	@.ci/gotest -race $(RACED)
