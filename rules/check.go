@@ -17,7 +17,7 @@ func (p *Policy) check(l *ledger) {
 }
 
 func (p *Policy) checkNames(l *ledger) {
-	identities, targets, people := unique{l, "identity"}, unique{l, "target"}, unique{l, "people"}
+	identities, targets, people := unique{l, "identity"}, unique{l, "target"}, unique{l, "person"}
 	rules, masks := unique{l, "rule"}, unique{l, "mask"}
 	seen := map[string]place{}
 	for _, i := range p.identities {
@@ -68,7 +68,7 @@ func (p *Policy) checkReferences(l *ledger) {
 	for _, u := range p.rules {
 		l.known(u.target, "target", targets, true)
 		for _, a := range u.approvers {
-			l.known(a, "people", people, false)
+			l.known(a, "person", people, false)
 		}
 	}
 	for _, m := range p.masks {

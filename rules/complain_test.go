@@ -71,7 +71,7 @@ func TestComplaints(t *testing.T) {
 		{"verdict", base + "rules: [{name: r, target: orders, verdict: dney}]", `unknown verdict "dney" (did you mean "deny"?)`},
 		{"rule on nothing", base + "rules: [{name: r, target: odrers, verdict: deny}]", `no target is named "odrers" (did you mean "orders"?)`},
 		{"hold without approvers", base + "rules: [{name: r, target: orders, verdict: hold}]", `can only time out`},
-		{"unknown approver", base + "rules: [{name: r, target: orders, verdict: hold, approvers: [bda]}]", `no people is named "bda" (did you mean "dba"?)`},
+		{"unknown approver", base + "rules: [{name: r, target: orders, verdict: hold, approvers: [bda]}]", `no person is named "bda" (did you mean "dba"?)`},
 		{"approvers on deny", base + "rules: [{name: r, target: orders, verdict: deny, approvers: [dba]}]", `approvers has no effect on verdict deny`},
 		{"message on allow", base + "rules: [{name: r, target: orders, verdict: allow, message: x}]", `message has no effect`},
 		{"shadowed", base + "rules: [{name: a, target: '*', verdict: deny}, {name: b, target: web, verdict: deny}]", `rule "b" can never fire: rule "a" before it always matches`},
@@ -129,6 +129,21 @@ b.yaml:1:21: no identity is named "x" (none is declared)
 b.yaml:1:32: no target is named "y" (none is declared)`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
+// The contract's own page says more than this version does: each such thing is
+// refused by name, and nothing else is.
+func TestContractsPageIsRefusedForWhatIsMissingOnly(t *testing.T) {
+	got := complaints(t, string(file(t, "refused/design.yaml").Data)).Error()
+	want := `p.yaml:11:20: selecting by container is not supported yet (select by unit or cgroup)
+p.yaml:12:14: selecting by pod is not supported yet (select by unit or cgroup)
+p.yaml:18:57: a unix: address is not supported yet (use the server's TCP address)
+p.yaml:21:17: credential is not supported yet (leave it out: the client's own login is relayed)
+p.yaml:39:14: no identity is named "dpo-bot" (one of: billing-bot)
+p.yaml:41:48: notify is not supported yet (leave it out: chaperone asks watch shows what waits)`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 
