@@ -149,12 +149,17 @@ func (e *Engine) actOnAnswer(in []byte, out *interceptor.Output) (int, bool, err
 	if err := e.reel.verdict(u.asked, u.answer); err != nil {
 		return 0, false, err
 	}
-	u.body.Begin(u.req.Framing)
-	if !allowed(u.answer) {
-		e.deny(out)
-		return size, true, nil
+	e.editRequest(e.session.Masks)
+	if err := e.reel.bytes(interceptor.Up, u.taped); err != nil {
+		return 0, false, err
 	}
-	return size, true, e.forward(out)
+	u.body.Begin(u.req.Framing)
+	act := e.deny
+	if allowed(u.answer) {
+		act = e.forward
+	}
+	act(out)
+	return size, true, nil
 }
 
 // deny queues a refusal and keeps the connection where its framing stays certain.
@@ -182,14 +187,9 @@ func (e *Engine) refuse(p problem, x exchange, out *interceptor.Output) {
 }
 
 // forward releases the head of an allowed request and opens the way for its body.
-func (e *Engine) forward(out *interceptor.Output) error {
+func (e *Engine) forward(out *interceptor.Output) {
 	u := &e.up
-	masks := e.session.Masks
 	raise := u.req.Upgrade != nil && !offersH2C(&u.req) || string(u.req.Method) == "CONNECT"
-	e.editRequest(masks)
-	if err := e.reel.bytes(interceptor.Up, u.taped); err != nil {
-		return err
-	}
 	out.Durable = out.Durable || u.answer.Durable
 	if len(u.wire) > 0 {
 		out.Put(u.wire)
@@ -197,7 +197,7 @@ func (e *Engine) forward(out *interceptor.Output) error {
 		out.Pass(u.head.Raw)
 	}
 	x := e.line.push(exchange{
-		method: wire.MethodOf(u.req.Method), old: u.req.Old, expect: u.req.Expect, masks: masks, raise: raise, went: u.body.Done(),
+		method: wire.MethodOf(u.req.Method), old: u.req.Old, expect: u.req.Expect, masks: e.session.Masks, raise: raise, went: u.body.Done(),
 	})
 	u.close = u.req.Close
 	u.state = upBody
@@ -207,7 +207,6 @@ func (e *Engine) forward(out *interceptor.Output) error {
 	if u.state == upBody && u.body.Done() {
 		e.nextRequest()
 	}
-	return nil
 }
 
 // nextRequest is where a request has been forwarded or swallowed whole.
@@ -238,20 +237,21 @@ func (e *Engine) passBody(in []byte, out *interceptor.Output) (int, bool, error)
 	return n, true, e.reel.close(interceptor.Up)
 }
 
-func (e *Engine) swallow(in []byte, out *interceptor.Output) (int, bool, error) {
+// swallow reads a refused request's body, which is recorded and goes nowhere.
+func (e *Engine) swallow(in []byte, _ *interceptor.Output) (int, bool, error) {
 	if len(in) == 0 {
 		return 0, false, nil
 	}
-	n, err := e.up.body.Span(in)
-	if err != nil {
+	n, fault := e.up.body.Span(in)
+	if err := e.reel.body(interceptor.Up, in[:n], e.session.Level == rules.RecordFull); err != nil {
 		return 0, false, err
 	}
-	if !e.up.body.Done() {
-		return n, false, nil
+	if fault != nil || !e.up.body.Done() {
+		return n, false, fault
 	}
 	e.up.close = false
 	e.nextRequest()
-	return n, true, nil
+	return n, true, e.reel.close(interceptor.Up)
 }
 
 // tunnel passes bytes of a connection that has left HTTP.

@@ -10,8 +10,12 @@
 package http
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"net"
+	"time"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/interceptor/http/wire"
@@ -43,16 +47,45 @@ func (*Protocol) Sniff(first []byte) bool {
 // Open dials; the first request is the engine's.
 func (*Protocol) Open(ctx context.Context, c *interceptor.Conn) (interceptor.Engine, error) {
 	if err := c.Dial(ctx); err != nil {
-		p := problem{status: 502, title: "Bad Gateway", detail: "the server cannot be reached", shut: true}
-		_, _ = c.Client.Write(p.append(nil, wire.OtherMethod))
-		return nil, fmt.Errorf("open http: %w", err)
+		say(c.Client, problem{status: 502, kind: "unreachable", title: "Bad Gateway", detail: "the server cannot be reached", shut: true})
+		return nil, fmt.Errorf("open http: %w: %w", interceptor.ErrRefused, err)
 	}
 	return NewEngine(c.Session), nil
 }
 
-// Refuse answers 403, before or after the request: the connection ends with it.
+// Refuse answers the first request with 403; the connection ends with it.
 func (*Protocol) Refuse(_ context.Context, c *interceptor.Conn, a interceptor.Answer) {
 	p := refusal(a)
 	p.shut = true
-	_, _ = c.Client.Write(p.append(nil, wire.OtherMethod))
+	say(c.Client, p)
+}
+
+// Bounds of a farewell.
+const (
+	sayTime  = time.Second
+	sayDrain = 256 << 10 // bytes
+)
+
+// say answers a connection's first request and ends it. Clients take a response that
+// comes before their request for an error, and what they sent that is unread when the
+// connection closes would reset it and take the response along: so it waits for
+// first words and reads on for a moment.
+func say(client net.Conn, p problem) {
+	_ = client.SetDeadline(time.Now().Add(sayTime))
+	first := make([]byte, 4<<10)
+	n, err := client.Read(first)
+	if err != nil {
+		return
+	}
+	method := wire.OtherMethod
+	if bytes.HasPrefix(first[:n], []byte("HEAD ")) {
+		method = wire.HeadMethod
+	}
+	if _, err := client.Write(p.append(nil, method)); err != nil {
+		return
+	}
+	if half, ok := client.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	_, _ = io.CopyN(io.Discard, client, sayDrain)
 }
