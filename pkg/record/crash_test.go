@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/chaperone-dev/chaperone/pkg/flow"
+	"go.uber.org/goleak"
 )
 
 // events are the log's events, which must be readable.
@@ -175,7 +176,32 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("RECORD_TEST_VICTIM"); dir != "" {
 		victim(dir)
 	}
-	os.Exit(m.Run())
+	open := descriptors()
+	code := m.Run()
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, "left running:", err)
+		code = 1
+	}
+	if now := descriptors(); now > open {
+		fmt.Fprintf(os.Stderr, "%d files left open\n", now-open)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func descriptors() int {
+	// The first pipe starts the runtime's poller, which keeps two descriptors.
+	r, w, err := os.Pipe()
+	if err != nil {
+		panic(err)
+	}
+	r.Close()
+	w.Close()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		panic(err)
+	}
+	return len(list)
 }
 
 // victim records until it is killed. It tells on stdout, for each writer, what it knows to be appended.
@@ -292,6 +318,29 @@ func checkTapes(t *testing.T, dir string, last map[string]int) {
 	}
 	if len(last) != 0 || recovered == 0 {
 		t.Errorf("%d sessions are not in the log; %d were recovered", len(last), recovered)
+	}
+}
+
+// A crash right after the log turned to a new segment, before its first checkpoint.
+func TestCrashBetweenSegmentAndCheckpoint(t *testing.T) {
+	for name, tail := range map[string]func(r *Recorder) []byte{
+		"header only": func(r *Recorder) []byte { return segmentHeader(r.log.seq+1, r.log.head) },
+		"torn checkpoint": func(r *Recorder) []byte {
+			b, _ := appendEntry(segmentHeader(r.log.seq+1, r.log.head), []byte(`{"v":1,"seq":0,"type":"recorder.checkpoint"}`), r.log.seq+1, r.log.head)
+			return b[:len(b)-5]
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			r := openTest(t, dir)
+			begin(t, r, "s1")
+			abandon(r)
+			must(t, os.WriteFile(filepath.Join(dir, "log", "0002.log"), tail(r), 0o600))
+			must(t, openTest(t, dir).Close())
+			if report := verified(t, dir); !report.OK() || report.Open != 0 || report.Sessions != 1 {
+				t.Errorf("report %+v", report)
+			}
+		})
 	}
 }
 

@@ -23,8 +23,9 @@ import (
 const (
 	entryHead  = 4 + 4 + sha256.Size
 	maxPayload = 16 << 20
-	// maxText is what the log keeps of a statement; all of it is on the tape.
-	maxText = 256 << 10
+	// maxText is what the log keeps of a statement; all of it is on the tape. A
+	// subagent that is refused large statements all day must not fill the disk.
+	maxText = 16 << 10
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -142,8 +143,10 @@ func seqOf(payload []byte) uint64 {
 	return 0
 }
 
-// mayBe says whether a payload may hold an event whose type starts with prefix,
-// without decoding it. JSON escapes quotes, so no value can hide the real type from it.
-func mayBe(payload []byte, prefix string) bool {
-	return bytes.Contains(payload, []byte(`"type":"`+prefix))
+// isType says whether the type of a payload's event starts with prefix, without
+// decoding it. Only v, seq, time and host stand before the type, and none of them can hold an
+// unescaped quote: the first "type" is the event's own.
+func isType(payload []byte, prefix string) bool {
+	_, rest, ok := bytes.Cut(payload, []byte(`"type":"`))
+	return ok && bytes.HasPrefix(rest, []byte(prefix))
 }

@@ -144,6 +144,12 @@ func abandon(r *Recorder) {
 	r.mu.Unlock()
 	r.flusher.stop()
 	r.syncer.stop()
+	for _, t := range r.tapes {
+		_ = t.w.close()
+		t.f.Close()
+	}
+	r.log.f.Close()
+	r.commit.f.Close()
 	r.lock.Close()
 }
 

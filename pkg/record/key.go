@@ -19,11 +19,15 @@ const (
 	publicFile = "host.pub"
 )
 
-// hostKey reads the host's signing key, or makes one where there is none.
+// hostKey reads the host's signing key, or makes one where there is no record
+// yet. A log whose key is gone is not gone on with: nothing new would vouch for the old.
 func hostKey(dir, host string) (note.Signer, error) {
 	path := filepath.Join(dir, keyFile)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		if list, listing := segments(filepath.Join(dir, "log")); listing != nil || len(list) > 0 {
+			return nil, fmt.Errorf("host key %s is gone, and the log needs it: put it back, or move %s away to begin a new record", path, dir)
+		}
 		text, err = newKey(dir, host)
 	}
 	if err != nil {

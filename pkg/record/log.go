@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -249,12 +250,25 @@ func createSegment(s segment, seq uint64, prev chain) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create segment: %w", err)
 	}
-	if _, err := f.Write(segmentHeader(seq, prev)); err != nil {
+	_, err = f.Write(segmentHeader(seq, prev))
+	if err == nil {
+		err = syncDir(filepath.Dir(s.path))
+	}
+	if err != nil {
 		f.Close()
 		os.Remove(s.path)
 		return nil, fmt.Errorf("create segment: %w", err)
 	}
 	return f, nil
+}
+
+// syncDir puts a directory's names on disk.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // flush puts everything written so far on disk. After an error nothing is

@@ -90,7 +90,7 @@ type cursor struct {
 	off int64  // where in the segment; 0: at its start
 }
 
-// raw yields the payloads, valid during the call, of entries whose type may start
+// raw yields the payloads, valid during the call, of entries whose type starts
 // with prefix. It returns where to go on, and whether the loop wants to.
 func (r *Reader) raw(at cursor, prefix string, yield func([]byte, error) bool) (cursor, bool) {
 	list, err := segments(filepath.Join(r.dir, "log"))
@@ -147,7 +147,7 @@ func (r *Reader) segment(at *cursor, s segment, last bool, prefix string, yield 
 				continue
 			}
 			at.seq = seq
-			if mayBe(e.payload, prefix) && !yield(e.payload, nil) {
+			if isType(e.payload, prefix) && !yield(e.payload, nil) {
 				return false
 			}
 			continue

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,9 +27,9 @@ type Recorder struct {
 	flusher *flusher
 	quota   *quota
 
-	// mu guards tapes (those that have not ended) and closed.
+	// mu guards tapes (of the sessions that have not ended; nil while they are begun) and closed.
 	mu     sync.Mutex
-	tapes  map[*Tape]bool
+	tapes  map[string]*Tape
 	closed bool
 }
 
@@ -92,6 +94,23 @@ func (r *Recorder) Begin(session string, f *flow.Flow) (*Tape, error) {
 	if err != nil {
 		return nil, fmt.Errorf("begin session: encode flow: %w", err)
 	}
+	if err := r.claim(session); err != nil {
+		return nil, fmt.Errorf("begin session: %w", err)
+	}
+	t, err := r.begun(session, f, meta)
+	if err != nil {
+		r.forget(session)
+		return nil, fmt.Errorf("begin session: %w", err)
+	}
+	if err := r.remember(t); err != nil {
+		return nil, fmt.Errorf("begin session: %w", err)
+	}
+	return t, nil
+}
+
+// begun logs a session's start and makes its tape.
+func (r *Recorder) begun(session string, f *flow.Flow, meta []byte) (*Tape, error) {
+	var err error
 	start := r.log.config.Now()
 	t := &Tape{rec: r, session: session, path: tapePath(session, start), start: start}
 	t.begun, err = r.log.append(flow.Event{
@@ -99,15 +118,10 @@ func (r *Recorder) Begin(session string, f *flow.Flow) (*Tape, error) {
 		Result: map[string]any{"tape": t.path},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("begin session: %w", err)
+		return nil, err
 	}
 	if err := t.create(filepath.Join(r.dir, t.path), meta); err != nil {
-		result := map[string]any{"outcome": "not recorded", "requests": 0}
-		return nil, errors.Join(fmt.Errorf("begin session: %w", err), r.ended(session, result))
-	}
-	if err := r.remember(t); err != nil {
-		_, ended := t.End("not begun")
-		return nil, errors.Join(err, ended)
+		return nil, errors.Join(err, r.ended(session, map[string]any{"outcome": "not recorded", "requests": 0}))
 	}
 	return t, nil
 }
@@ -117,20 +131,39 @@ func tapePath(session string, start time.Time) string {
 	return filepath.Join("sessions", start.UTC().Format("2006/01/02"), session+".tape")
 }
 
-func (r *Recorder) remember(t *Tape) error {
+// claim takes an id for a session: two tapes of one name would end as one.
+func (r *Recorder) claim(session string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return ErrEnded
 	}
-	r.tapes[t] = true
+	if _, taken := r.tapes[session]; taken {
+		return fmt.Errorf("%w: session id is in use", ErrUnwritable)
+	}
+	r.tapes[session] = nil
 	return nil
 }
 
-func (r *Recorder) forget(t *Tape) {
+// remember lets Close find t. When Close was faster, t is ended here.
+func (r *Recorder) remember(t *Tape) error {
+	r.mu.Lock()
+	closed := r.closed
+	if !closed {
+		r.tapes[t.session] = t
+	}
+	r.mu.Unlock()
+	if !closed {
+		return nil
+	}
+	_, err := t.End("daemon-stopped")
+	return errors.Join(ErrEnded, err)
+}
+
+func (r *Recorder) forget(session string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.tapes, t)
+	delete(r.tapes, session)
 }
 
 // Checkpoint signs where the log stands now, puts it on disk and returns the
@@ -158,21 +191,28 @@ func (r *Recorder) Close() error {
 		return ErrEnded
 	}
 	r.closed = true
-	open := make([]*Tape, 0, len(r.tapes))
-	for t := range r.tapes {
-		open = append(open, t)
-	}
+	open := slices.Collect(maps.Values(r.tapes))
 	r.mu.Unlock()
-	var err error
+	lane := newLanes()
 	for _, t := range open {
-		if _, ended := t.End("daemon-stopped"); !errors.Is(ended, ErrEnded) {
-			err = errors.Join(err, ended)
+		if t != nil {
+			lane.run(t.stop)
 		}
 	}
+	err := lane.wait()
 	r.flusher.stop()
 	err = errors.Join(err, r.log.close())
 	r.syncer.stop()
 	return errors.Join(err, r.commit.f.Close(), r.lock.Close())
+}
+
+// stop ends a tape, unless its session did so first.
+func (t *Tape) stop() error {
+	_, err := t.End("daemon-stopped")
+	if errors.Is(err, ErrEnded) {
+		return nil
+	}
+	return err
 }
 
 // lockDir makes this process the one writer of a record.

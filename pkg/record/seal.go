@@ -41,8 +41,8 @@ func (t *Tape) End(outcome string) (Sealed, error) {
 	if broken != nil {
 		result["truncated"] = true
 	}
-	t.rec.forget(t)
 	logged := t.rec.ended(t.session, result)
+	t.rec.forget(t.session)
 	return sealed, errors.Join(broken, err, logged)
 }
 

@@ -91,10 +91,10 @@ func (r *Reader) Sessions() ([]Session, error) {
 			damage = errors.Join(damage, err)
 			return true
 		}
-		if mayBe(payload, "session.") {
+		if isType(payload, "session.") {
 			learn(byID, payload)
 		}
-		if mayBe(payload, Pruned) {
+		if isType(payload, Pruned) {
 			for _, tape := range prunedOf(payload).Tapes {
 				if s := byID[sessionOf(tape)]; s != nil {
 					s.Pruned = true

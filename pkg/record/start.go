@@ -2,7 +2,6 @@ package record
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,6 +28,13 @@ func Open(c Config) (*Recorder, error) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("open record: %w", err)
 		}
+	}
+	info, err := os.Stat(c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open record: %w", err)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return nil, fmt.Errorf("open record: others may write to %s (mode %04o): chmod go-w it", c.Dir, info.Mode().Perm())
 	}
 	lock, err := lockDir(c.Dir)
 	if err != nil {
@@ -68,7 +74,7 @@ func open(c Config, lock *os.File) (*Recorder, error) {
 	if err != nil {
 		return nil, errors.Join(err, log.f.Close())
 	}
-	r := &Recorder{dir: c.Dir, lock: lock, log: log, commit: commit, quota: q, tapes: map[*Tape]bool{}}
+	r := &Recorder{dir: c.Dir, lock: lock, log: log, commit: commit, quota: q, tapes: map[string]*Tape{}}
 	if err := r.begin(found); err != nil {
 		return nil, errors.Join(err, log.f.Close(), commit.f.Close())
 	}
@@ -107,6 +113,9 @@ func (l *hostLog) takeOver() ([]flow.Event, error) {
 	if len(list) == 0 {
 		return nil, l.startSegment(1)
 	}
+	if err := l.recall(list); err != nil {
+		return nil, err
+	}
 	last := list[len(list)-1]
 	l.num = last.num
 	content, err := os.ReadFile(last.path)
@@ -126,36 +135,10 @@ func (l *hostLog) takeOver() ([]flow.Event, error) {
 	return l.leaveBroken(last, content, end, err)
 }
 
-// learn follows one sound entry: where the chain stands, which sessions are open.
+// learn follows one sound entry: where the chain stands.
 func (l *hostLog) learn(_ int64, seq uint64, e entry) error {
 	l.seq, l.head = seq, e.hash
-	l.remember(e.payload)
 	return nil
-}
-
-// remember keeps track of the sessions that have not ended.
-func (l *hostLog) remember(payload []byte) {
-	if mayBe(payload, Checkpointed) {
-		if c, err := checkpointOf(payload); err == nil {
-			for _, tape := range c.Open {
-				l.open[sessionOf(tape)] = tape
-			}
-		}
-		return
-	}
-	if !mayBe(payload, "session.") {
-		return
-	}
-	var ev flow.Event
-	if json.Unmarshal(payload, &ev) != nil {
-		return
-	}
-	switch ev.Type {
-	case flow.SessionStarted:
-		l.open[ev.Session], _ = ev.Result["tape"].(string)
-	case flow.SessionEnded:
-		delete(l.open, ev.Session)
-	}
 }
 
 // goOn opens a sound segment of size bytes for appending.
@@ -226,7 +209,6 @@ func (l *hostLog) leaveBroken(s segment, content []byte, end int64, why error) (
 			if n := seqOf(e.payload); n > l.seq {
 				l.seq, l.head = n, e.hash
 			}
-			l.remember(e.payload)
 			off += e.size
 		}
 	}

@@ -180,7 +180,7 @@ func (v *verifier) entry(p Place, e entry) {
 	v.seq, v.prev, v.last, v.closing = p.Seq, e.hash, p, false
 	v.report.Entries++
 	v.report.Last = p.Seq
-	if mayBe(e.payload, Checkpointed) {
+	if isType(e.payload, Checkpointed) {
 		v.checkpoint(p, e.payload, before)
 	} else if v.due != 0 && p.Seq > v.due {
 		v.report.broken(p, "a checkpoint was due before this entry: checkpoints were removed, or entries added")

@@ -178,7 +178,7 @@ func TestTamperingIsNamed(t *testing.T) {
 					must(t, os.Remove(s.path))
 				}
 				rechain(t, filepath.Join(dir, log1), func(i int, p []byte) []byte {
-					if i > 5 && mayBe(p, Checkpointed) {
+					if i > 5 && isType(p, Checkpointed) {
 						return nil
 					}
 					return p

@@ -26,7 +26,7 @@ type witness struct {
 // witness takes an entry's testimony on sessions and what was pruned.
 func (v *verifier) witness(p Place, payload []byte) {
 	switch {
-	case mayBe(payload, Pruned):
+	case isType(payload, Pruned):
 		rm := prunedOf(payload)
 		for _, tape := range rm.Tapes {
 			v.pruned[tape] = true
@@ -35,11 +35,11 @@ func (v *verifier) witness(p Place, payload []byte) {
 		if rm.Through != 0 && rm.Through == v.start.seq && rm.Head == v.start.head {
 			v.start.told = true
 		}
-	case mayBe(payload, "session."):
+	case isType(payload, "session."):
 		v.session(p, payload)
-	case mayBe(payload, flow.CaptureRefused):
+	case isType(payload, flow.CaptureRefused):
 		v.flows.recorded++
-	case mayBe(payload, flow.RequestDecided) && refusedFlow(payload):
+	case isType(payload, flow.RequestDecided) && refusedFlow(payload):
 		v.flows.recorded++
 	}
 }
@@ -48,6 +48,9 @@ func (v *verifier) session(p Place, payload []byte) {
 	var t told
 	if json.Unmarshal(payload, &t) != nil {
 		v.report.broken(p, "event does not decode")
+		return
+	}
+	if t.Type != flow.SessionStarted && t.Type != flow.SessionEnded {
 		return
 	}
 	w := v.sessions[t.Session]
