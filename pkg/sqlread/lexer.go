@@ -6,13 +6,13 @@ import "strings"
 type kind byte
 
 const (
-	broken kind = iota // an unterminated quote or comment: the rest of the text
-	word               // an unquoted name or keyword
-	quoted             // "name" or U&"name"
-	plain              // '...', also N'...', B'...', X'...'
-	escape             // E'...'
-	unicode            // U&'...'
-	dollar             // $tag$...$tag$
+	broken  kind = iota // an unterminated quote or comment: the rest of the text
+	word                // an unquoted name or keyword
+	quoted              // "name" or U&"name"
+	plain               // '...', also N'...', B'...', X'...'
+	escape              // E'...'
+	unicode             // U&'...'
+	dollar              // $tag$...$tag$
 	number
 	param // $1
 	other // one byte of punctuation or operator

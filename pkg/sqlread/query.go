@@ -157,7 +157,6 @@ func (w *walker) mergeWhen(c *pg.MergeWhenClause, name string, bounded bool, t *
 	w.add(e)
 }
 
-
 // columns are the names of a list of targets; nil when there are none.
 func columns(list []*pg.Node) []string {
 	var out []string
