@@ -3,13 +3,14 @@
 SHELL   := /bin/bash
 export PATH := $(PATH):/usr/local/go/bin
 # Under sudo, git may refuse to look at a checkout that is not root's.
-export GOFLAGS := $(GOFLAGS) -buildvcs=false
+# -trimpath everywhere: the C parser is then compiled once for binary and tests.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false -trimpath
 
 PREFIX  ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # One static binary; cgo because PostgreSQL's own grammar is C.
-STATIC  := -trimpath -tags netgo,osusergo \
+STATIC  := -tags netgo,osusergo \
            -ldflags "-s -w -X main.version=$(VERSION) -linkmode external -extldflags -static"
 
 # Programs that live under testdata, which ./... does not see.
