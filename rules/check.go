@@ -3,6 +3,8 @@ package rules
 import (
 	"fmt"
 	"slices"
+
+	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
 
 // check looks at the policy as a whole: names, references, and rules that can
@@ -143,6 +145,7 @@ func (p *Policy) checkRules(l *ledger) {
 			}
 		}
 		p.checkLabels(l, u)
+		p.checkObjects(l, u)
 		if u.when.traits.readsEffects && !p.some(u, "postgres") {
 			l.complain(u.when.at, fmt.Sprintf("rule %q: request.effects is always empty on its targets, which are not postgres", u.name), "request.http, request.text or request.kind")
 		}
@@ -180,6 +183,20 @@ func (p *Policy) some(u *rule, protocol string) bool {
 		}
 	}
 	return !found
+}
+
+// checkObjects refuses a rule that can be walked around by writing a name with
+// its schema, or without: e.object is as the statement has it. An allow may be narrow.
+func (p *Policy) checkObjects(l *ledger, u *rule) {
+	names := u.when.traits.objects
+	for _, name := range names {
+		same := func(other string) bool { return other != name && lastPart(other) == lastPart(name) }
+		if u.verdict != flow.Allow && name != "" && !slices.ContainsFunc(names, same) {
+			l.complain(u.when.at, fmt.Sprintf("rule %q names object %q, which a statement can also write with another schema or none", u.name, clip(name)),
+				fmt.Sprintf("e.name == %q, or both spellings", clip(lastPart(name))))
+			return
+		}
+	}
 }
 
 // checkLabels refuses a condition that reads a label which an identity with a

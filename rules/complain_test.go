@@ -90,6 +90,8 @@ func TestComplaints(t *testing.T) {
 		{"nested too deep", base + "rules: [{name: a, target: orders, when: '[1].all(a, [1].all(b, [1].all(c, [1].all(d, [1].all(e, e > size(request.text))))))', verdict: deny}]", `nested too deep`},
 		{"label that is missing", base + "grants: [{identity: bot, target: orders}]\nrules: [{name: a, target: orders, when: 'identity.labels.env == \"x\"', verdict: deny}]", `reads label "env", which identity "bot" does not have ("env" in identity.labels && ...)`},
 		{"key that is missing", base + "grants: [{identity: bot, target: orders}]\nrules: [{name: a, target: '*', when: 'identity.labels[\"env\"] == \"x\"', verdict: deny}]", `reads label "env"`},
+		{"object with a schema only", base + "rules: [{name: a, target: orders, when: 'request.effects.exists(e, e.object == \"public.users\")', verdict: deny}]", `(e.name == "users", or both spellings)`},
+		{"object without schema only", base + "rules: [{name: a, target: orders, when: 'request.effects.exists(e, e.object in [\"users\"])', verdict: deny}]", `which a statement can also write with another schema or none`},
 		{"dyn", base + "rules: [{name: a, target: orders, when: 'dyn(process).exe == \"x\"', verdict: deny}]", `dyn hides misspelt words`},
 		{"effects of http", base + "rules: [{name: a, target: web, when: 'request.effects.exists(e, e.action == \"drop\")', verdict: deny}]", `request.effects is always empty`},
 		{"selector of everything", "identities: [{name: a, match: [{cgroup: /**}]}]", `selects everything`},

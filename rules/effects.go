@@ -3,6 +3,7 @@ package rules
 import (
 	"reflect"
 	"slices"
+	"strings"
 
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
@@ -19,6 +20,36 @@ type asked struct {
 
 // effect is one flow.Effect as a CEL value.
 type effect flow.Effect
+
+// columns are those the statement names. Where it moves rows and names none, it may
+// mean all of them: then they are unknown.
+func (e *effect) columns() any {
+	if e.Columns == nil && e.Object != "" && slices.Contains(movesRows, e.Action) {
+		return types.NewUnknown(1, nil)
+	}
+	return e.Columns
+}
+
+var movesRows = []string{flow.Read, flow.Insert, flow.Update, flow.Delete, flow.Merge, flow.CopyIn, flow.CopyOut}
+
+// lastPart is an object's name without its schema. A part that holds a dot
+// is quoted, with quotes in it doubled.
+func lastPart(object string) string {
+	if !strings.HasSuffix(object, `"`) {
+		return object[strings.LastIndexByte(object, '.')+1:]
+	}
+	inner := object[:len(object)-1]
+	for i := len(inner) - 1; i >= 0; i-- {
+		switch {
+		case inner[i] != '"':
+		case i > 0 && inner[i-1] == '"':
+			i--
+		default:
+			return strings.ReplaceAll(inner[i+1:], `""`, `"`)
+		}
+	}
+	return object
+}
 
 // doubtful is an effect of which nothing is known: each of its fields is
 // unknown to CEL, and so is what depends on one.

@@ -170,10 +170,31 @@ func literal(x ast.Expr) (string, bool) {
 
 // comparison checks a field that has a closed list of values.
 func (e *examiner) comparison(a, b ast.Expr) {
+	e.objects(a, b)
+	e.objects(b, a)
 	if w, ok := e.closed(a); ok {
 		e.compare(w, b)
 	} else if w, ok := e.closed(b); ok {
 		e.compare(w, a)
+	}
+}
+
+// objects notes the names that an effect's object is compared with.
+func (e *examiner) objects(a, b ast.Expr) {
+	if a.Kind() != ast.SelectKind {
+		return
+	}
+	if w, object, ok := e.wordAt(a.AsSelect()); !ok || object != "Effect" || w.name != "object" {
+		return
+	}
+	list := []ast.Expr{b}
+	if b.Kind() == ast.ListKind {
+		list = b.AsList().Elements()
+	}
+	for _, x := range list {
+		if name, ok := literal(x); ok {
+			e.traits.objects = append(e.traits.objects, name)
+		}
 	}
 }
 

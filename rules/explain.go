@@ -39,7 +39,7 @@ type Outcome string
 const (
 	Matched   Outcome = "matches"
 	Passed    Outcome = "does not match"
-	Perhaps   Outcome = "may match: the request is not understood"
+	Perhaps   Outcome = "may match: what the request does is not fully known"
 	Failed    Outcome = "could not be evaluated"
 	Unmeant   Outcome = "matches, but does not name request.kind"
 	Unreached Outcome = "not reached"

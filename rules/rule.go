@@ -36,7 +36,7 @@ func (u *rule) decision(t truth) Decision {
 	}
 	d := Decision{Verdict: u.verdict, Rule: u.name, Message: u.message, Durable: u.durable}
 	if t == maybe && d.Message == "" {
-		d.Message = "the request is not understood, and this rule may mean it"
+		d.Message = "what the request does is not fully known, and this rule may mean it"
 	}
 	if u.verdict == flow.Hold {
 		d.Timeout = u.timeout

@@ -42,7 +42,7 @@ func TestWhatIsNotKnownIsTheWorstItCouldBe(t *testing.T) {
 	}{
 		{"no rule, no objection", nil, flow.Allow, ""},
 		{"a deny may mean it", []string{some("drop") + ", verdict: deny"}, flow.Deny, "r0"},
-		{"a negation may mean it", []string{`when: '!request.effects.exists(e, e.action == "read" && e.object == "x")', verdict: hold, approvers: [dba]`}, flow.Hold, "r0"},
+		{"a negation may mean it", []string{`when: '!request.effects.exists(e, e.action == "read" && e.name == "x")', verdict: hold, approvers: [dba]`}, flow.Hold, "r0"},
 		{"a warn does not hide a deny", []string{some("create") + ", verdict: warn", some("drop") + ", verdict: deny"}, flow.Deny, "r1"},
 		{"a hold does not hide a deny", []string{some("drop") + ", verdict: hold, approvers: [dba]", some("alter") + ", verdict: deny"}, flow.Deny, "r1"},
 		{"a warn alone warns", []string{some("create") + ", verdict: warn"}, flow.Warn, "r0"},
@@ -51,7 +51,7 @@ func TestWhatIsNotKnownIsTheWorstItCouldBe(t *testing.T) {
 		{"an unconditional allow does open", []string{"verdict: allow"}, flow.Allow, "r0"},
 		{"a rule on unknown speaks first", []string{some("unknown") + ", verdict: hold, approvers: [dba]", some("drop") + ", verdict: deny"}, flow.Hold, "r0"},
 		{"even to allow", []string{some("unknown") + ", verdict: allow", some("drop") + ", verdict: deny"}, flow.Allow, "r0"},
-		{"objects are unknown too", []string{`when: 'request.effects.exists(e, e.object == "public.pay")', verdict: deny`}, flow.Deny, "r0"},
+		{"objects are unknown too", []string{`when: 'request.effects.exists(e, e.object in ["public.pay", "pay"])', verdict: deny`}, flow.Deny, "r0"},
 		{"and columns", []string{`when: 'request.effects.exists(e, "pan" in e.columns)', verdict: deny`}, flow.Deny, "r0"},
 		{"and columns one by one", []string{`when: 'request.effects.exists(e, e.columns.exists(c, c == "pan"))', verdict: deny`}, flow.Deny, "r0"},
 		{"and bounds", []string{`when: 'request.effects.exists(e, e.action in ["update"] && !e.bounded)', verdict: deny`}, flow.Deny, "r0"},
@@ -75,6 +75,36 @@ func TestWhatIsNotKnownIsTheWorstItCouldBe(t *testing.T) {
 				t.Errorf("got %s by %q, want %s by %q", d.Verdict, d.Rule, c.want, c.by)
 			}
 		})
+	}
+}
+
+func TestColumnsThatAreNotNamedMayBeAll(t *testing.T) {
+	p := law(t, `when: 'request.effects.exists(e, e.name == "users" && "ssn" in e.columns)', verdict: deny`)
+	for _, c := range []struct {
+		name   string
+		effect flow.Effect
+		want   flow.Verdict
+	}{
+		{"all", flow.Effect{Action: flow.Read, Object: "users"}, flow.Deny},
+		{"named", flow.Effect{Action: flow.Read, Object: "public.users", Columns: []string{"id", "ssn"}}, flow.Deny},
+		{"others", flow.Effect{Action: flow.Read, Object: "public.users", Columns: []string{"id"}}, flow.Allow},
+		{"none", flow.Effect{Action: flow.Read, Object: "public.users", Columns: []string{}}, flow.Allow},
+		{"another table", flow.Effect{Action: flow.Read, Object: "public.orders"}, flow.Allow},
+		{"no table", flow.Effect{Action: flow.Transaction}, flow.Allow},
+	} {
+		if d := p.Decide(input(t, p, flow.Request{Effects: []flow.Effect{c.effect}})); d.Verdict != c.want {
+			t.Errorf("%s: %s", c.name, d.Verdict)
+		}
+	}
+}
+
+func TestLastPart(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "", "users": "users", "public.users": "users", "a.b.c": "c", `public."a.b"`: "a.b", `"a.b"`: "a.b", `"x"".y".z`: "z", `s."a""b.c"`: `a"b.c`, `"`: `"`, `"""`: `"""`,
+	} {
+		if got := lastPart(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
 	}
 }
 
@@ -192,7 +222,7 @@ func TestTimeless(t *testing.T) {
 	}{
 		{`identity.name == "x" || target.name == "x" || request.text == "x" || request.kind == "connect"`, true},
 		{`identity.labels.env == "x"`, true},
-		{`request.effects.exists(e, e.bounded && e.object == "x" && e.via == "cte" && "c" in e.columns)`, true},
+		{`request.effects.exists(e, e.bounded && e.name == "x" && e.via == "cte" && "c" in e.columns)`, true},
 		{`now > timestamp("2030-01-01T00:00:00Z")`, false},
 		{`process.uid == 1`, false},
 		{`flow.port == 1`, false},

@@ -43,6 +43,7 @@ type traitsOf struct {
 	asksHTTP     bool // guards that by has(request.http), or by a protocol or kind
 	depth        int  // of nested macros
 
+	objects                 []string // names that e.object is compared with
 	labelsRead, labelsAsked []string // keys of identity.labels that are read, and that are asked for first
 }
 

@@ -102,7 +102,8 @@ var objects = []object{
 	{"Effect", effectType, []word{
 		oneOf(effectText("action", func(e *effect) string { return e.Action }), Actions...),
 		effectText("object", func(e *effect) string { return e.Object }),
-		{name: "columns", typ: stringList, timeless: true, get: fromEffect(func(e *effect) any { return e.Columns })},
+		effectText("name", func(e *effect) string { return lastPart(e.Object) }),
+		{name: "columns", typ: stringList, timeless: true, get: fromEffect((*effect).columns)},
 		{name: "bounded", typ: types.BoolType, timeless: true, get: fromEffect(func(e *effect) any { return e.Bounded })},
 		effectText("via", func(e *effect) string { return e.Via }),
 	}},
