@@ -10,8 +10,9 @@ import (
 
 // feedDown walks what the server sends.
 func (e *engine) feedDown(w *walk) error {
-	if e.phase == startup {
-		return nil // the server waits for the startup packet, and so do we
+	if e.phase == startup { // the server waits for the startup packet, and so do we
+		e.release(w)
+		return nil
 	}
 	for {
 		if e.phase == raw {

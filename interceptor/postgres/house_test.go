@@ -245,30 +245,6 @@ func (everybody) Masked(_, _ string, _ int)                {}
 func (everybody) Recorded(time.Duration)                   {}
 func (everybody) Refused(string)                           {}
 
-// words is a reader good enough for tests: effects by leading keyword.
-type words struct{}
-
-func (words) Read(_ context.Context, text string) (*sqlread.Reading, error) {
-	r := &sqlread.Reading{Redacted: text, Fingerprint: text}
-	for one := range strings.SplitSeq(text, ";") {
-		one = strings.TrimSpace(one)
-		if one == "" {
-			continue
-		}
-		action := flow.Read
-		switch first := strings.ToLower(strings.Fields(one)[0]); first {
-		case "drop", "truncate", "insert", "update", "delete", "create", "alter":
-			action, r.Changes = first, true
-		case "begin", "commit", "rollback", "savepoint":
-			action = flow.Transaction
-		case "set":
-			action = flow.SessionSet
-		}
-		r.Statements = append(r.Statements, sqlread.Statement{Node: "X", Effects: []flow.Effect{{Action: action}}})
-	}
-	return r, nil
-}
-
 const policyText = `
 identities:
   - {name: bot, owner: a@example.com, default: deny, match: [{unit: bot.service}]}
@@ -296,11 +272,20 @@ rules:
     timeout: 1m
 %s`
 
+// policy is policyText filled in. A "-" takes its rules away.
+func policy(record, more string) string {
+	text := fmt.Sprintf(policyText, postgres.port, record, more)
+	if more == "-" {
+		text, _, _ = strings.Cut(text, "rules:")
+	}
+	return text
+}
+
 // watch starts a proxy. more is added to the policy's rules (or, at its margin, to the policy).
 func watch(t *testing.T, record, more string) *watched {
 	t.Helper()
 	w := &watched{t: t, tapes: &tapes{}, asker: &asker{make(chan flow.AskState, 10)}}
-	w.load(fmt.Sprintf(policyText, postgres.port, record, more), 1)
+	w.load(policy(record, more), 1)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -312,7 +297,7 @@ func watch(t *testing.T, record, more string) *watched {
 		Policy:    func() *rules.Policy { w.mu.Lock(); defer w.mu.Unlock(); return w.policy },
 		Recorder:  w.tapes,
 		Asker:     w.asker,
-		Protocols: []interceptor.Protocol{New(Options{Reader: words{}})},
+		Protocols: []interceptor.Protocol{New(Options{Reader: sqlread.Local{}})},
 		Dial: func(ctx context.Context, o flow.Origin) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "tcp", o.Destination.String())
