@@ -28,7 +28,7 @@ func card(src []byte, i, end int) int {
 // or 4-6-5 and 4-6-4 as American Express and Diners print theirs.
 func cardGroups(src []byte, i int) int {
 	sep := after(src, i+4)
-	if sep != ' ' && sep != '-' && sep != '.' {
+	if sep != ' ' && sep != '-' && sep != '.' || !digit(after(src, i+7)) { // a date has its second dash there
 		return 0
 	}
 	for _, sizes := range [...][5]int{{4, 4, 4, 4, 3}, {4, 4, 4, 4}, {4, 6, 5}, {4, 6, 4}} {
