@@ -219,7 +219,8 @@ func (f *flusher) run() {
 		select {
 		case <-f.kick:
 		case <-checkpoint.C:
-			_ = f.disk.log.checkpointIfNew() // a log that cannot be written says so to the next event
+			// A log that cannot be written says so to the next event.
+			_ = errors.Join(f.disk.log.checkpointIfNew(), f.disk.log.flush())
 			continue
 		case <-f.over:
 			return

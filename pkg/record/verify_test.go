@@ -339,6 +339,17 @@ func TestSkippedConnectionIsSeen(t *testing.T) {
 	if report := verified(t, dir); !report.OK() || !report.Flows.Known || report.Flows.Kernel != 3 || report.Flows.Recorded != 3 {
 		t.Fatalf("before: %+v", report)
 	}
+	turned++ // waiting to be accepted when the daemon is killed
+	_, err = r.Checkpoint()
+	must(t, err)
+	abandon(r)
+	r = openTest(t, dir, count)
+	run("s4")
+	_, err = r.Checkpoint()
+	must(t, err)
+	if report := verified(t, dir); !report.OK() || report.Flows.Recorded != 4 {
+		t.Fatalf("after a restart: %+v", report)
+	}
 	turned++ // never recorded
 	_, err = r.Checkpoint()
 	must(t, err)

@@ -37,10 +37,12 @@ func (v *verifier) witness(p Place, payload []byte) {
 		}
 	case isType(payload, "session."):
 		v.session(p, payload)
+	case isType(payload, flow.RecorderStarted):
+		v.flows.restart()
 	case isType(payload, flow.CaptureRefused):
-		v.flows.recorded++
+		v.flows.record()
 	case isType(payload, flow.RequestDecided) && refusedFlow(payload):
-		v.flows.recorded++
+		v.flows.record()
 	}
 }
 
@@ -66,7 +68,7 @@ func (v *verifier) session(p Place, payload []byte) {
 			v.report.broken(p, "session "+t.Session+" starts twice")
 		}
 		w.started = true
-		v.flows.recorded++
+		v.flows.record()
 	case flow.SessionEnded:
 		if w.ended {
 			v.report.broken(p, "session "+t.Session+" ends twice")
