@@ -1,0 +1,158 @@
+package enroll
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/chaperone-dev/chaperone/pkg/flow"
+)
+
+// canaryTargets are addresses nobody can own (RFC 5737, RFC 3849): a
+// connection there arrives only if it is turned to the proxy.
+var canaryTargets = []netip.AddrPort{
+	netip.MustParseAddrPort("192.0.2.1:9"),
+	netip.MustParseAddrPort("[2001:db8::1]:9"),
+}
+
+// canaryTimeout bounds one canary, its process included.
+const canaryTimeout = 5 * time.Second
+
+// Canaries sends test connections out of enrolled cgroups and recognises them
+// when they arrive. mu guards expected.
+type Canaries struct {
+	// Command runs Sing in a process: this binary's hidden verb.
+	Command []string
+
+	mu       sync.Mutex
+	expected map[string]chan flow.Origin // by nonce
+}
+
+// Send proves that connections from dir, the directory of an enrolled cgroup, come
+// to the proxy under the enrollment's number. nil means that they did, and over which families.
+func (c *Canaries) Send(ctx context.Context, dir string, id uint32) (families []string, err error) {
+	for _, target := range canaryTargets {
+		if target.Addr().Is6() && !hasIPv6() {
+			continue
+		}
+		if err := c.send(ctx, dir, id, target); err != nil {
+			return families, fmt.Errorf("canary to %s: %w", target.Addr(), err)
+		}
+		families = append(families, map[bool]string{true: "ipv6", false: "ipv4"}[target.Addr().Is6()])
+	}
+	return families, nil
+}
+
+func (c *Canaries) send(ctx context.Context, dir string, id uint32, target netip.AddrPort) error {
+	ctx, cancel := context.WithTimeout(ctx, canaryTimeout)
+	defer cancel()
+	nonce, arrived := c.expect()
+	defer c.forget(nonce)
+	cmd := exec.CommandContext(ctx, c.Command[0], append(c.Command[1:], target.String(), nonce)...)
+	cmd.Env = []string{}
+	var said strings.Builder
+	cmd.Stderr = &said
+	if err := Start(cmd, dir, nil); err != nil {
+		return err
+	}
+	waited := cmd.Wait()
+	select {
+	case origin := <-arrived:
+		if origin.Enrollment != id || origin.Destination != target {
+			return fmt.Errorf("it arrived as enrollment %d to %s", origin.Enrollment, origin.Destination)
+		}
+		return waited
+	default:
+		return errors.Join(fmt.Errorf("it did not arrive (%s)", strings.TrimSpace(said.String())), waited)
+	}
+}
+
+func (c *Canaries) expect() (string, <-chan flow.Origin) {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	nonce, arrived := hex.EncodeToString(b[:]), make(chan flow.Origin, 1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.expected == nil {
+		c.expected = map[string]chan flow.Origin{}
+	}
+	c.expected[nonce] = arrived
+	return nonce, arrived
+}
+
+func (c *Canaries) forget(nonce string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.expected, nonce)
+}
+
+// Answer recognises a canary among the proxy's connections, and answers it. A
+// connection to a canary's address that is none is nobody's: it is not answered.
+func (c *Canaries) Answer(conn net.Conn, origin flow.Origin) bool {
+	if origin.Destination != canaryTargets[0] && origin.Destination != canaryTargets[1] {
+		return false
+	}
+	_ = conn.SetDeadline(time.Now().Add(canaryTimeout))
+	nonce, err := bufio.NewReader(io.LimitReader(conn, 64)).ReadString('\n')
+	if err != nil {
+		return true
+	}
+	c.mu.Lock()
+	arrived := c.expected[strings.TrimSpace(nonce)]
+	c.mu.Unlock()
+	if arrived == nil {
+		return true
+	}
+	select {
+	case arrived <- origin:
+		fmt.Fprintln(conn, "heard")
+	default: // a second one with the same nonce
+	}
+	return true
+}
+
+// Sing is what the canary's process does: connect, say the nonce, hear the answer,
+// and see that the peer's name is the one it asked for.
+func Sing(target, nonce string) error {
+	conn, err := net.DialTimeout("tcp", target, canaryTimeout)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(canaryTimeout))
+	if got := conn.RemoteAddr().String(); got != target {
+		return fmt.Errorf("the peer's name is %s", got)
+	}
+	if _, err := fmt.Fprintln(conn, nonce); err != nil {
+		return err
+	}
+	answer, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil || answer != "heard\n" {
+		return fmt.Errorf("no answer: %w", err)
+	}
+	return nil
+}
+
+// hasIPv6 says that this network namespace has an IPv6 loopback.
+func hasIPv6() bool {
+	fd, err := syscall.Socket(syscall.AF_INET6, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer os.NewFile(uintptr(fd), "probe").Close()
+	address := &syscall.SockaddrInet6{}
+	address.Addr[15] = 1
+	return syscall.Bind(fd, address) == nil
+}

@@ -1,0 +1,144 @@
+package enroll
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrNoCgroup2 means that this host has no cgroup v2 hierarchy.
+var ErrNoCgroup2 = errors.New("no cgroup v2 hierarchy is mounted")
+
+// Root is where cgroup v2 is mounted, on pure and on hybrid hosts.
+func Root() (string, error) {
+	f, err := os.Open("/proc/self/mounts")
+	if err != nil {
+		return "", fmt.Errorf("find cgroup v2: %w", err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if fields := strings.Fields(lines.Text()); len(fields) > 2 && fields[2] == "cgroup2" {
+			return fields[1], nil
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return "", fmt.Errorf("find cgroup v2: %w", err)
+	}
+	return "", fmt.Errorf("%w (mount -t cgroup2 none /sys/fs/cgroup/unified)", ErrNoCgroup2)
+}
+
+// OwnCgroup is the cgroup of this process, as a path below Root.
+func OwnCgroup() (string, error) { return CgroupOf(os.Getpid()) }
+
+// CgroupOf is the cgroup of a process, as a path below Root.
+func CgroupOf(pid int) (string, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return "", fmt.Errorf("cgroup of %d: %w", pid, err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if path, ok := strings.CutPrefix(line, "0::"); ok {
+			return strings.TrimSpace(path), nil
+		}
+	}
+	return "", fmt.Errorf("cgroup of %d: %w", pid, ErrNoCgroup2)
+}
+
+// slice is where cgroups for runs and pids are made.
+const slice = "/chaperone.slice"
+
+// Make makes a cgroup for one command or process, and returns its path below Root.
+func Make(root, name string) (string, error) {
+	cgroup := slice + "/" + name
+	if err := os.MkdirAll(filepath.Join(root, cgroup), 0o755); err != nil {
+		return "", fmt.Errorf("make cgroup: %w", err)
+	}
+	return cgroup, nil
+}
+
+// emptyWait is how long Unmake waits for the last process to be gone.
+const emptyWait = 2 * time.Second
+
+// Unmake kills what is left in a cgroup that Make made, and removes it.
+func Unmake(root, cgroup string) error {
+	dir := filepath.Join(root, cgroup)
+	if !within(cgroup, slice) || cgroup == slice {
+		return fmt.Errorf("remove cgroup %s: it was not made here", cgroup)
+	}
+	_ = os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0) // 5.14; before that a busy cgroup stays
+	deadline := time.Now().Add(emptyWait)
+	for {
+		err := removeTree(dir)
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("remove cgroup: %w", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// removeTree removes a cgroup and those below it: directories only, since the
+// files in them are the kernel's.
+func removeTree(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := removeTree(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return syscall.Rmdir(dir)
+}
+
+func inodeOf(dir string) (uint64, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return 0, err
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.IsDir() {
+		return 0, ErrNoCgroup
+	}
+	return s.Ino, nil
+}
+
+// UnitCgroups finds the cgroups of a systemd unit: every directory of its name.
+func UnitCgroups(root, unit string) ([]string, error) {
+	return Find(root, func(cgroup string) bool { return filepath.Base(cgroup) == unit })
+}
+
+// Find lists the cgroups that match, outermost only: what is below is covered with them.
+func Find(root string, match func(cgroup string) bool) ([]string, error) {
+	var found []string
+	err := filepath.WalkDir(root, func(dir string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // gone while we looked
+		}
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		cgroup := "/" + strings.TrimPrefix(strings.TrimPrefix(dir, root), "/")
+		if cgroup != "/" && match(cgroup) {
+			found = append(found, cgroup)
+			return fs.SkipDir
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for cgroups: %w", err)
+	}
+	return found, nil
+}

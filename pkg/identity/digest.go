@@ -1,0 +1,74 @@
+package identity
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+)
+
+// maxExe bounds, in bytes, the executables that are digested.
+const maxExe = 1 << 30
+
+var errTooLarge = errors.New("executable too large to digest")
+
+// digests remembers the digests of executables by what the file system knows of
+// them. mu guards known.
+type digests struct {
+	mu    sync.Mutex
+	known map[fileKey]string
+}
+
+// fileKey changes whenever a file's content does.
+type fileKey struct {
+	dev, inode   uint64
+	size         int64
+	mtime, ctime syscall.Timespec
+}
+
+// of is the SHA-256, in hex, of the executable at path (/proc/PID/exe: the one that runs).
+func (d *digests) of(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	s := info.Sys().(*syscall.Stat_t)
+	k := fileKey{uint64(s.Dev), s.Ino, s.Size, s.Mtim, s.Ctim}
+	if sum, ok := d.recall(k); ok {
+		return sum, nil
+	}
+	if s.Size > maxExe {
+		return "", errTooLarge
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, io.LimitReader(f, maxExe)); err != nil {
+		return "", err
+	}
+	sum := hex.EncodeToString(h.Sum(nil))
+	d.remember(k, sum)
+	return sum, nil
+}
+
+func (d *digests) recall(k fileKey) (string, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	sum, ok := d.known[k]
+	return sum, ok
+}
+
+func (d *digests) remember(k fileKey, sum string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.known == nil || len(d.known) >= keepAtMost {
+		d.known = map[fileKey]string{}
+	}
+	d.known[k] = sum
+}
