@@ -36,14 +36,16 @@ type client struct {
 	blank   bool // an empty line before the request was passed over
 	stalled bool // waits for a place in the line, or for the response to an upgrade
 
-	asked  *flow.Request
-	others []*flow.Request // what else the server may understand; each has to be allowed
-	fault  error           // what is wrong with the request; nil: nothing
-	answer interceptor.Answer
-	close  bool // no further request is read after this one
-	method wire.Method
-	wire   []byte
-	taped  []byte
+	asked   *flow.Request
+	others  []*flow.Request // what else the server may understand; each has to be allowed
+	fault   error           // what is wrong with the request; nil: nothing
+	answer  interceptor.Answer
+	close   bool // no further request is read after this one
+	taken   bool // the body under way goes on tape
+	drained int  // bytes dropped in upDeaf
+	method  wire.Method
+	wire    []byte
+	taped   []byte
 }
 
 // moveUp does one step with the client's bytes; more says that another may follow.
@@ -63,7 +65,7 @@ func (e *Engine) moveUp(in []byte, out *interceptor.Output) (n int, more bool, e
 	case upTunnel:
 		return e.tunnel(interceptor.Up, in, out)
 	case upDeaf:
-		return len(in), false, nil
+		return e.drain(in, out)
 	}
 	out.Stalled = true // upAsked: the answer comes first
 	return 0, false, nil
@@ -88,7 +90,10 @@ func (e *Engine) readRequest(in []byte, out *interceptor.Output) (int, bool, err
 		u.stalled, out.Stalled = true, true
 		return 0, false, nil
 	}
-	size, err := u.head.Scan(in)
+	size, err := 0, wire.Opening(in[0])
+	if err == nil {
+		size, err = u.head.Scan(in)
+	}
 	if err == nil && size == 0 {
 		return 0, false, nil
 	}
@@ -154,6 +159,7 @@ func (e *Engine) actOnAnswer(in []byte, out *interceptor.Output) (int, bool, err
 		return 0, false, err
 	}
 	u.body.Begin(u.req.Framing)
+	u.taken = e.session.Level == rules.RecordFull
 	act := e.deny
 	if allowed(u.answer) {
 		act = e.forward
@@ -168,6 +174,7 @@ func (e *Engine) deny(out *interceptor.Output) {
 	p := refusal(u.answer)
 	p.shut = u.req.Close || !u.body.Done() && (u.req.Expect || u.req.Framing.By != wire.ByLength || u.req.Framing.Length > maxSwallow)
 	p.old = u.req.Old
+	p.linger = p.shut && !u.body.Done()
 	e.refuse(p, exchange{method: wire.MethodOf(u.req.Method), old: u.req.Old}, out)
 }
 
@@ -222,7 +229,7 @@ func (e *Engine) passBody(in []byte, out *interceptor.Output) (int, bool, error)
 		return 0, false, nil
 	}
 	n, fault := e.up.body.Span(in)
-	if err := e.reel.body(interceptor.Up, in[:n], e.session.Level == rules.RecordFull); err != nil {
+	if err := e.reel.body(interceptor.Up, in[:n], e.up.taken); err != nil {
 		return 0, false, err
 	}
 	out.Pass(in[:n]) // up to the fault: it would have gone already, had it come in pieces
@@ -237,13 +244,23 @@ func (e *Engine) passBody(in []byte, out *interceptor.Output) (int, bool, error)
 	return n, true, e.reel.close(interceptor.Up)
 }
 
+// drain drops what comes behind the last request. Of a refused upload it takes a good
+// part: a connection that closes with bytes unread is reset, and the client
+// would lose the refusal.
+func (e *Engine) drain(in []byte, out *interceptor.Output) (int, bool, error) {
+	if e.up.drained += len(in); e.up.drained > maxDrain {
+		e.dead, out.End = true, true
+	}
+	return len(in), false, nil
+}
+
 // swallow reads a refused request's body, which is recorded and goes nowhere.
 func (e *Engine) swallow(in []byte, _ *interceptor.Output) (int, bool, error) {
 	if len(in) == 0 {
 		return 0, false, nil
 	}
 	n, fault := e.up.body.Span(in)
-	if err := e.reel.body(interceptor.Up, in[:n], e.session.Level == rules.RecordFull); err != nil {
+	if err := e.reel.body(interceptor.Up, in[:n], e.up.taken); err != nil {
 		return 0, false, err
 	}
 	if fault != nil || !e.up.body.Done() {

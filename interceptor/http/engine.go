@@ -11,6 +11,7 @@ import (
 const (
 	maxLine    = 32       // requests under way on one connection
 	maxSeen    = 64 << 10 // bytes of body that are read before a request is judged
+	maxDrain   = 16 << 20 // bytes of a refused upload that are dropped before the connection is reset
 	maxSwallow = 1 << 20  // bytes of a refused request's body that are read to keep the connection
 )
 
@@ -71,7 +72,8 @@ func (e *Engine) EOF(dir interceptor.Direction, out *interceptor.Output) error {
 		return err
 	}
 	if dir == interceptor.Up {
-		return nil // responses may still come; the server's end is the end
+		out.End = e.up.state == upDeaf && e.line.count == 0 // nothing more is to come either way
+		return nil
 	}
 	out.End = true
 	if e.dead {

@@ -18,6 +18,7 @@ type problem struct {
 	ask    string
 	retry  int  // seconds; 0: it makes no sense
 	shut   bool // the connection ends after it
+	linger bool // but not before the client has closed it: it is still sending
 	old    bool // the client speaks HTTP/1.0 and asked to keep the connection
 }
 

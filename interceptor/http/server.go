@@ -28,6 +28,7 @@ type server struct {
 	scrub scrubber
 	bare  bool // the scrubbed body ends with the connection: no chunks
 	shut  bool // the connection ends after this response
+	taken bool // the body goes on tape
 	wire  []byte
 	taped []byte
 }
@@ -63,7 +64,7 @@ func (e *Engine) sayLocal(x *exchange, out *interceptor.Output) error {
 		return err
 	}
 	out.Put(e.down.wire)
-	e.finish(p.shut, out)
+	e.finish(p.shut && !p.linger, out)
 	return nil
 }
 
@@ -139,6 +140,7 @@ func (e *Engine) leaveHTTP(x *exchange, size int, in []byte, out *interceptor.Ou
 func (e *Engine) beginBody(x *exchange, how passage, out *interceptor.Output) {
 	d := &e.down
 	d.body.Begin(d.resp.Framing)
+	d.taken = e.session.Level != rules.RecordStatements
 	// A client that still waits for 100 may never send its body: what comes next from
 	// it could be either, so nothing does.
 	d.shut = d.bare || x.expect && !x.went
@@ -182,7 +184,7 @@ func (e *Engine) passResponse(in []byte, out *interceptor.Output) (int, bool, er
 	}
 	d := &e.down
 	n, fault := d.body.Span(in)
-	if err := e.reel.body(interceptor.Down, in[:n], e.session.Level != rules.RecordStatements); err != nil {
+	if err := e.reel.body(interceptor.Down, in[:n], d.taken); err != nil {
 		return 0, false, err
 	}
 	out.Pass(in[:n])
@@ -244,14 +246,15 @@ func (e *Engine) releaseScrubbed(done bool, out *interceptor.Output) (err error)
 	case size == 0:
 		b = b[:0]
 	default:
-		hex := strconv.AppendUint(nil, uint64(size)|1<<32, 16) // nine digits; the first is the guard
+		var digits [16]byte
+		hex := strconv.AppendUint(digits[:0], uint64(size)|1<<32, 16) // nine digits; the first keeps the zeros
 		copy(b, hex[1:])
 		b = append(b, "\r\n"...)
 	}
 	if done && !d.bare {
 		b = append(b, "0\r\n\r\n"...)
 	}
-	if err := e.reel.body(interceptor.Down, b, e.session.Level != rules.RecordStatements); err != nil {
+	if err := e.reel.body(interceptor.Down, b, d.taken); err != nil {
 		return err
 	}
 	out.Put(b)

@@ -7,6 +7,7 @@ import (
 
 // The faults of a request.
 const (
+	ErrTLS          = Fault("the client speaks TLS and the target is declared as clear HTTP")
 	ErrHTTP2        = Fault("HTTP/2 is not spoken here without TLS")
 	ErrVersion      = Fault("the version is neither HTTP/1.1 nor HTTP/1.0")
 	ErrMethod       = Fault("the method is malformed")
@@ -20,6 +21,17 @@ const (
 	ErrConnection   = Fault("Connection names a field that frames the message")
 	ErrExpect       = Fault("Expect asks for something else than 100-continue")
 )
+
+// Opening says what is wrong with the first byte of a request, before there is a line to read.
+func Opening(c byte) error {
+	switch {
+	case c == 0x16: // a TLS handshake record, RFC 8446 5.1
+		return ErrTLS
+	case c < 'A' || c > 'Z':
+		return ErrMethod
+	}
+	return nil
+}
 
 // Request is what a request head says. Slices point into the head.
 type Request struct {
