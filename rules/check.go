@@ -3,8 +3,6 @@ package rules
 import (
 	"fmt"
 	"slices"
-
-	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
 
 // check looks at the policy as a whole: names, references, and rules that can
@@ -145,8 +143,9 @@ func (p *Policy) checkRules(l *ledger) {
 			}
 		}
 		p.checkLabels(l, u)
-		p.checkObjects(l, u)
-		if u.when.traits.readsEffects && !p.some(u, "postgres") {
+		p.checkMentions(u)
+		p.checkObjects(u)
+		if u.when.traits.readsEffects && !slices.Contains(p.spoken(u), "postgres") && len(p.spoken(u)) > 0 {
 			l.complain(u.when.at, fmt.Sprintf("rule %q: request.effects is always empty on its targets, which are not postgres", u.name), "request.http, request.text or request.kind")
 		}
 		if u.when.traits.readsHTTP && !u.when.traits.asksHTTP {
@@ -166,34 +165,6 @@ func (p *Policy) checkHTTP(l *ledger, u *rule) {
 		if u.concerns(t.Name) && t.Protocol != "http" && t.Protocol != "" {
 			l.complain(u.when.at, fmt.Sprintf("rule %q looks at request.http, which target %q (%s) does not have", u.name, t.Name, t.Protocol),
 				"has(request.http) && ...")
-			return
-		}
-	}
-}
-
-// some says that a target of this protocol is meant; one that is wrong itself counts.
-func (p *Policy) some(u *rule, protocol string) bool {
-	found := false
-	for _, t := range p.targets {
-		if u.concerns(t.Name) {
-			found = true
-			if t.Protocol == protocol || t.Protocol == "" {
-				return true
-			}
-		}
-	}
-	return !found
-}
-
-// checkObjects refuses a rule that can be walked around by writing a name with
-// its schema, or without: e.object is as the statement has it. An allow may be narrow.
-func (p *Policy) checkObjects(l *ledger, u *rule) {
-	names := u.when.traits.objects
-	for _, name := range names {
-		same := func(other string) bool { return other != name && lastPart(other) == lastPart(name) }
-		if u.verdict != flow.Allow && name != "" && !slices.ContainsFunc(names, same) {
-			l.complain(u.when.at, fmt.Sprintf("rule %q names object %q, which a statement can also write with another schema or none", u.name, clip(name)),
-				fmt.Sprintf("e.name == %q, or both spellings", clip(lastPart(name))))
 			return
 		}
 	}

@@ -91,7 +91,11 @@ func TestComplaints(t *testing.T) {
 		{"label that is missing", base + "grants: [{identity: bot, target: orders}]\nrules: [{name: a, target: orders, when: 'identity.labels.env == \"x\"', verdict: deny}]", `reads label "env", which identity "bot" does not have ("env" in identity.labels && ...)`},
 		{"key that is missing", base + "grants: [{identity: bot, target: orders}]\nrules: [{name: a, target: '*', when: 'identity.labels[\"env\"] == \"x\"', verdict: deny}]", `reads label "env"`},
 		{"object with a schema only", base + "rules: [{name: a, target: orders, when: 'request.effects.exists(e, e.object == \"public.users\")', verdict: deny}]", `(e.name == "users", or both spellings)`},
-		{"object without schema only", base + "rules: [{name: a, target: orders, when: 'request.effects.exists(e, e.object in [\"users\"])', verdict: deny}]", `which a statement can also write with another schema or none`},
+		{"object without schema only", base + "rules: [{name: a, target: orders, when: 'request.effects.exists(e, e.object in [\"users\"])', verdict: deny}]", `object "users" can also be written with another schema or none`},
+		{"identity nobody has", base + "rules: [{name: a, target: orders, when: 'identity.name in [\"bto\"]', verdict: deny}]", `no name here is "bto", at 1:19 of the condition (did you mean "bot"?)`},
+		{"target of others", base + "rules: [{name: a, target: orders, when: 'target.name != \"web\"', verdict: deny}]", `no name here is "web"`},
+		{"kind of others", base + "rules: [{name: a, target: orders, when: 'request.kind == \"http\"', verdict: deny}]", `no kind here is "http"`},
+		{"protocol of others", base + "rules: [{name: a, target: '*', when: 'target.protocol == \"tcp\"', verdict: deny}]", `no protocol here is "tcp"`},
 		{"dyn", base + "rules: [{name: a, target: orders, when: 'dyn(process).exe == \"x\"', verdict: deny}]", `dyn hides misspelt words`},
 		{"effects of http", base + "rules: [{name: a, target: web, when: 'request.effects.exists(e, e.action == \"drop\")', verdict: deny}]", `request.effects is always empty`},
 		{"selector of everything", "identities: [{name: a, match: [{cgroup: /**}]}]", `selects everything`},
@@ -160,5 +164,23 @@ func TestOversizeIsRefusedUnread(t *testing.T) {
 	all := complaints(t, strings.Repeat("#", maxFile+1))
 	if !strings.Contains(all.Error(), "more than 1048576") {
 		t.Error(all)
+	}
+}
+
+func TestWhatIsRightIsNotComplainedOf(t *testing.T) {
+	for name, rules := range map[string]string{
+		"replication behind allowing everything": `[{name: a, target: orders, verdict: allow}, {name: b, target: orders, when: 'request.kind == "replication"', verdict: allow}]`,
+		"http guarded by its presence":           `[{name: a, target: '*', when: 'has(request.http) && request.http.method == "PUT"', verdict: deny}]`,
+		"http guarded by its protocol":           `[{name: a, target: '*', when: 'target.protocol == "http" && request.http.method == "PUT"', verdict: deny}]`,
+		"a label asked for":                      `[{name: a, target: '*', when: '"env" in identity.labels && identity.labels.env == "x"', verdict: deny}]`,
+		"a label asked for by has":               `[{name: a, target: '*', when: 'has(identity.labels.env) && identity.labels.env == "x"', verdict: deny}]`,
+		"an object in both spellings":            `[{name: a, target: orders, when: 'request.effects.exists(e, e.object in ["users", "public.users"])', verdict: deny}]`,
+		"a narrow allow":                         `[{name: a, target: orders, when: 'request.effects.all(e, e.object == "public.users")', verdict: allow}]`,
+		"rules on other targets":                 `[{name: a, target: orders, verdict: deny}, {name: b, target: web, verdict: deny}, {name: c, target: '*', when: 'flow.port == 1', verdict: deny}]`,
+		"conditions in block scalars":            "\n - name: a\n   target: orders\n   verdict: deny\n   when: >-\n     request.text ==\n     'x'",
+	} {
+		if got := complaints(t, base+"grants: [{identity: bot, target: orders}]\nrules: "+rules); got != nil {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }

@@ -3,15 +3,12 @@ package rules
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"time"
 
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
-
-	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
 
 // examine walks a checked condition: it learns its traits and refuses
@@ -126,9 +123,11 @@ func (e *examiner) call(call ast.CallExpr) {
 	args := call.Args()
 	switch call.FunctionName() {
 	case operators.Equals, operators.NotEquals:
-		e.comparison(args[0], args[1])
+		e.mention(args[0], args[1])
+		e.mention(args[1], args[0])
 	case operators.In:
-		e.comparison(args[0], args[1])
+		e.mention(args[0], args[1])
+		e.mention(args[1], args[0])
 		if key, ok := literal(args[0]); ok {
 			e.label(args[1], key, true)
 		}
@@ -166,62 +165,4 @@ func literal(x ast.Expr) (string, bool) {
 	}
 	s, ok := x.AsLiteral().(types.String)
 	return string(s), ok
-}
-
-// comparison checks a field that has a closed list of values.
-func (e *examiner) comparison(a, b ast.Expr) {
-	e.objects(a, b)
-	e.objects(b, a)
-	if w, ok := e.closed(a); ok {
-		e.compare(w, b)
-	} else if w, ok := e.closed(b); ok {
-		e.compare(w, a)
-	}
-}
-
-// objects notes the names that an effect's object is compared with.
-func (e *examiner) objects(a, b ast.Expr) {
-	if a.Kind() != ast.SelectKind {
-		return
-	}
-	if w, object, ok := e.wordAt(a.AsSelect()); !ok || object != "Effect" || w.name != "object" {
-		return
-	}
-	list := []ast.Expr{b}
-	if b.Kind() == ast.ListKind {
-		list = b.AsList().Elements()
-	}
-	for _, x := range list {
-		if name, ok := literal(x); ok {
-			e.traits.objects = append(e.traits.objects, name)
-		}
-	}
-}
-
-func (e *examiner) closed(x ast.Expr) (word, bool) {
-	if x.Kind() != ast.SelectKind {
-		return word{}, false
-	}
-	w, _, ok := e.wordAt(x.AsSelect())
-	return w, ok && w.values != nil
-}
-
-func (e *examiner) compare(w word, x ast.Expr) {
-	if x.Kind() == ast.ListKind {
-		for _, element := range x.AsList().Elements() {
-			e.compare(w, element)
-		}
-		return
-	}
-	value, ok := literal(x)
-	if !ok {
-		return
-	}
-	if w.name == "action" && value == flow.Unknown {
-		e.traits.namesUnknown = true
-	}
-	if !slices.Contains(w.values, value) {
-		at := e.tree.SourceInfo().GetStartLocation(x.ID())
-		e.wrong(at.Line(), at.Column()+1, fmt.Sprintf("no %s is %q", w.name, clip(value)), didYouMean(value, w.values))
-	}
 }

@@ -220,7 +220,7 @@ func TestTimeless(t *testing.T) {
 		when string
 		want bool
 	}{
-		{`identity.name == "x" || target.name == "x" || request.text == "x" || request.kind == "connect"`, true},
+		{`identity.name != "bot" || target.name != "orders" || request.text == "x" || request.kind == "replication"`, true},
 		{`identity.labels.env == "x"`, true},
 		{`request.effects.exists(e, e.bounded && e.name == "x" && e.via == "cte" && "c" in e.columns)`, true},
 		{`now > timestamp("2030-01-01T00:00:00Z")`, false},

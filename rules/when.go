@@ -43,8 +43,8 @@ type traitsOf struct {
 	asksHTTP     bool // guards that by has(request.http), or by a protocol or kind
 	depth        int  // of nested macros
 
-	objects                 []string // names that e.object is compared with
-	labelsRead, labelsAsked []string // keys of identity.labels that are read, and that are asked for first
+	mentions                []mention // texts that fields are compared with
+	labelsRead, labelsAsked []string  // keys of identity.labels that are read, and that are asked for first
 }
 
 const (
@@ -124,10 +124,11 @@ func (c *condition) program(env *cel.Env, checked *cel.Ast) {
 		c.wrong(1, 1, celWhat(err.Error()), "")
 		return
 	}
-	c.constant = fold(env, checked)
 	if c.traits.depth > maxDepth {
 		c.wrong(1, 1, "macros nested too deep", "at most four inside one another")
+		return
 	}
+	c.constant = fold(env, checked)
 }
 
 // fold finds out whether the condition is the same for every request.
