@@ -8,9 +8,13 @@ import (
 	"io"
 )
 
-// digestStep is how far the digest of a growing tape may lag behind, in bytes:
-// what is left to hash when a session ends.
-const digestStep = 1 << 20
+// digestStep is from which lag on the digest of a growing tape is brought
+// forward, and digestMost by how much at a time, in bytes (about 3 ms): somebody may be waiting for the tape.
+// What is left is hashed when the session ends.
+const (
+	digestStep = 1 << 20
+	digestMost = 4 << 20
+)
 
 // digester hashes a file that grows, behind the back of those who write it.
 type digester struct {
@@ -21,7 +25,7 @@ type digester struct {
 // keepUp hashes up to size once there is enough to do. An error shows again in sum.
 func (d *digester) keepUp(f io.ReaderAt, size int64) {
 	if size-d.done >= digestStep {
-		_ = d.advance(f, size)
+		_ = d.advance(f, min(size, d.done+digestMost))
 	}
 }
 
