@@ -115,7 +115,7 @@ func evil() map[string]string {
 }
 
 func TestEvilTextsAreAnsweredAndTheNextOneIsRight(t *testing.T) {
-	p := pool(t, Limits{Children: 1, Patience: 30 * time.Second})
+	p := pool(t, Limits{Children: 1, Patience: 5 * time.Second})
 	for name, text := range evil() {
 		t.Run(name, func(t *testing.T) {
 			r := read(t, p, text)

@@ -96,6 +96,7 @@ var allowed = []uint32{
 	unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY, unix.SYS_GETTID, unix.SYS_GETPID, unix.SYS_GETRANDOM,
 	unix.SYS_SET_ROBUST_LIST, unix.SYS_RSEQ, unix.SYS_RESTART_SYSCALL, unix.SYS_EXIT, unix.SYS_EXIT_GROUP, unix.SYS_CLOSE,
 	unix.SYS_EPOLL_PWAIT, // the scheduler asks, once any file was opened before the seal
+	unix.SYS_PREAD64,     // the runtime watches its CPU limit (cpu.max, open since start)
 }
 
 // refused are calls that fail instead of ending the child, because the C library

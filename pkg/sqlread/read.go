@@ -77,25 +77,52 @@ func statements(text string) ([]Statement, string) {
 	return split(text)
 }
 
-// split reads the statements of a long text one by one.
+// maxPieces is how many statements a long text may hold: each costs a parse.
+const maxPieces = 20_000
+
+// split reads the statements of a long text one by one. A piece that ends at the
+// wrong semicolon does not parse by itself.
 func split(text string) ([]Statement, string) {
-	pieces, err := pg.SplitWithScanner(text, true)
-	if err != nil {
+	pieces, ok := cutAtSemicolons(text)
+	if !ok {
 		return []Statement{opaque()}, "its tokens are not SQL"
 	}
+	if len(pieces) > maxPieces {
+		return []Statement{opaque()}, "it holds more statements than can be read"
+	}
 	var all []Statement
-	unread := ""
 	for _, piece := range pieces {
 		read, why := piecewise(piece)
 		if why != "" {
-			unread = why
+			return []Statement{opaque()}, why
 		}
 		all = append(all, read...)
 	}
-	if len(all) == 0 {
-		return []Statement{opaque()}, "it is longer than can be read"
+	return link(all), ""
+}
+
+// cutAtSemicolons cuts a text at the semicolons outside parentheses; false when it
+// ends inside a quote or a comment.
+func cutAtSemicolons(text string) ([]string, bool) {
+	var pieces []string
+	l := lexer{text: text}
+	for from, depth := 0, 0; ; {
+		t, ok := l.next()
+		if !ok {
+			return append(pieces, text[from:]), true
+		}
+		switch s := text[t.from:t.to]; {
+		case t.kind == broken:
+			return nil, false
+		case s == "(":
+			depth++
+		case s == ")":
+			depth--
+		case s == ";" && depth <= 0:
+			pieces = append(pieces, text[from:t.from])
+			from, depth = t.to, 0
+		}
 	}
-	return link(all), unread
 }
 
 // piecewise reads one statement of a long text.
