@@ -136,11 +136,8 @@ func (p *Policy) checkConditions(l *ledger) {
 // on what their targets do not have.
 func (p *Policy) checkRules(l *ledger) {
 	for i, u := range p.rules {
-		for _, earlier := range p.rules[:i] {
-			if earlier.when.constant == always && earlier.concerns(u.target.string) && earlier.final(u) {
-				l.complain(u.at, fmt.Sprintf("rule %q can never fire: rule %q before it always matches", u.name, earlier.name), "put it before, or remove it")
-				break
-			}
+		if earlier := p.shadow(i); earlier != nil {
+			l.complain(u.at, fmt.Sprintf("rule %q can never fire: rule %q before it always matches", u.name, earlier.name), "put it before, or remove it")
 		}
 		p.checkLabels(l, u)
 		p.checkMentions(u)
@@ -152,6 +149,25 @@ func (p *Policy) checkRules(l *ledger) {
 			p.checkHTTP(l, u)
 		}
 	}
+}
+
+// shadow finds the rule behind which rule i never speaks: on each of its targets
+// an earlier one always matches. Nil: there is a target where it may speak.
+func (p *Policy) shadow(i int) *rule {
+	var found *rule
+	for _, t := range p.targets {
+		if !p.rules[i].concerns(t.Name) {
+			continue
+		}
+		k := slices.IndexFunc(p.rules[:i], func(u *rule) bool {
+			return u.concerns(t.Name) && u.when.constant == always && u.final(p.rules[i])
+		})
+		if k < 0 {
+			return nil
+		}
+		found = p.rules[k]
+	}
+	return found
 }
 
 // final says that where u, unconditional, has spoken, later says nothing: u

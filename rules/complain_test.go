@@ -2,6 +2,7 @@ package rules
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -75,6 +76,7 @@ func TestComplaints(t *testing.T) {
 		{"approvers on deny", base + "rules: [{name: r, target: orders, verdict: deny, approvers: [dba]}]", `approvers has no effect on verdict deny`},
 		{"message on allow", base + "rules: [{name: r, target: orders, verdict: allow, message: x}]", `message has no effect`},
 		{"shadowed", base + "rules: [{name: a, target: '*', verdict: deny}, {name: b, target: web, verdict: deny}]", `rule "b" can never fire: rule "a" before it always matches`},
+		{"shadowed on each target", base + "rules: [{name: a, target: web, verdict: deny}, {name: b, target: orders, verdict: deny}, {name: c, target: '*', when: 'flow.port == 1', verdict: deny}]", `rule "c" can never fire`},
 		{"always false", base + "rules: [{name: a, target: web, when: '1 > 2', verdict: deny}]", `can never fire: its condition is always false`},
 		{"false and more", base + "rules: [{name: a, target: web, when: 'request.text == \"x\" && false', verdict: deny}]", `always false`},
 		{"empty condition", base + "rules: [{name: a, target: web, when: '', verdict: deny}]", `an empty condition`},
@@ -176,11 +178,32 @@ func TestWhatIsRightIsNotComplainedOf(t *testing.T) {
 		"a label asked for by has":               `[{name: a, target: '*', when: 'has(identity.labels.env) && identity.labels.env == "x"', verdict: deny}]`,
 		"an object in both spellings":            `[{name: a, target: orders, when: 'request.effects.exists(e, e.object in ["users", "public.users"])', verdict: deny}]`,
 		"a narrow allow":                         `[{name: a, target: orders, when: 'request.effects.all(e, e.object == "public.users")', verdict: allow}]`,
-		"rules on other targets":                 `[{name: a, target: orders, verdict: deny}, {name: b, target: web, verdict: deny}, {name: c, target: '*', when: 'flow.port == 1', verdict: deny}]`,
+		"rules on other targets":                 `[{name: a, target: orders, verdict: deny}, {name: c, target: '*', when: 'flow.port == 1', verdict: deny}]`,
 		"conditions in block scalars":            "\n - name: a\n   target: orders\n   verdict: deny\n   when: >-\n     request.text ==\n     'x'",
 	} {
 		if got := complaints(t, base+"grants: [{identity: bot, target: orders}]\nrules: "+rules); got != nil {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestBombsAreRefused(t *testing.T) {
+	bomb := "a: &a [x,x,x,x,x,x,x,x,x]\n"
+	for _, c := range "bcdefgh" {
+		p := string(c - 1)
+		bomb += fmt.Sprintf("%c: &%c [*%s,*%s,*%s,*%s,*%s,*%s,*%s,*%s]\n", c, c, p, p, p, p, p, p, p, p)
+	}
+	for name, text := range map[string]string{
+		"aliases": bomb,
+		"deep":    strings.Repeat("[", maxFile-1),
+		"deeper":  "rules: " + strings.Repeat("{a: ", maxFile/5),
+		"wide":    "rules: [" + strings.Repeat("a,", maxFile/2-8) + "]",
+		"macros":  base + "rules: [{name: a, target: orders, verdict: deny, when: '" + strings.Repeat("[1].all(a, ", 300) + "true" + strings.Repeat(")", 300) + "'}]",
+		"parens":  base + "rules: [{name: a, target: orders, verdict: deny, when: '" + strings.Repeat("(", 3000) + "true" + strings.Repeat(")", 3000) + "'}]",
+		"keys":    "rules: [{" + strings.Repeat("? [a]\n: b,", 1000) + "}]",
+	} {
+		if got := complaints(t, text); got == nil || len(got) > maxComplaints {
+			t.Errorf("%s: %d complaints", name, len(got))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -73,4 +74,23 @@ func BenchmarkDecide(b *testing.B) {
 			b.Fatal("not allowed")
 		}
 	}
+}
+
+func TestOnePolicyServesManyAtOnce(t *testing.T) {
+	p := parse(t, example)
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() {
+			for i := range 200 {
+				want, request := flow.Allow, does(flow.Read)
+				if i%3 == 0 {
+					want, request = flow.Deny, does(flow.Unknown)
+				}
+				if d := p.Decide(input(t, p, request)); d.Verdict != want {
+					t.Errorf("got %s, want %s", d.Verdict, want)
+				}
+			}
+		})
+	}
+	wait.Wait()
 }

@@ -88,7 +88,7 @@ func TestKeysArePerMaskAndNeverPrinted(t *testing.T) {
 		t.Error("the key changes from session to session")
 	}
 	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
-		for _, v := range []any{p, m, a, Input{}} {
+		for _, v := range []any{p, m, a, Options{Key: []byte(strings.Repeat("k", 32))}} {
 			s := fmt.Sprintf(format, v)
 			if strings.Contains(s, strings.Repeat("k", 8)) || strings.Contains(s, "107, 107") || strings.Contains(s, "107 107") || strings.Contains(s, fmt.Sprint(a.Key)[1:12]) {
 				t.Errorf("%s prints a key: %s", format, s)

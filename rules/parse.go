@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -20,6 +21,12 @@ type Options struct {
 	// needs a key (hash, token, shift) is a complaint.
 	Key []byte
 }
+
+// String tells the generation; the key is no part of it.
+func (o Options) String() string { return fmt.Sprintf("options of generation %d", o.Generation) }
+
+// GoString is String.
+func (o Options) GoString() string { return o.String() }
 
 // IsFixture says that a file beside a policy holds its tests, not policy.
 func IsFixture(name string) bool {
