@@ -27,17 +27,21 @@ func (d *Door) Enroll(path string, id uint32) error {
 	if err != nil {
 		return fmt.Errorf("enroll: %w", err)
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if err := d.count(id); err != nil {
 		return fmt.Errorf("enroll: %w", err)
-	}
-	if err := d.attach(id, path, d.pin("enrolled", strconv.Itoa(int(id))), atEnrolled); err != nil {
-		return fmt.Errorf("enroll %s: %w", path, explain(err))
 	}
 	if err := d.maps[captureMapEnrolled].Put(cgroup, id); err != nil {
 		return fmt.Errorf("enroll %s: %w", path, err)
 	}
+	if err := d.attach(id, path, d.pin("enrolled", number(id)), atEnrolled); err != nil {
+		return fmt.Errorf("enroll %s: %w", path, explain(err)) // what is attached stays: the half enrolled are refused
+	}
 	return nil
 }
+
+func number(id uint32) string { return strconv.FormatUint(uint64(id), 10) }
 
 // cgroupID is what bpf_get_current_cgroup_id returns for tasks in the cgroup:
 // the inode of its directory.
@@ -122,14 +126,18 @@ func keep(spec *ebpf.CollectionSpec, list []attachment) {
 // hang attaches one program, or puts it in the place of the one that is pinned.
 func (d *Door) hang(p *ebpf.Program, a attachment, path, pin string) error {
 	old, err := link.LoadPinnedLink(pin, nil)
-	if err == nil {
-		if err = old.Update(p); err == nil {
-			d.hold(pin, old)
-			return nil
+	switch {
+	case err == nil && hangsOn(old, path):
+		if err := old.Update(p); err != nil {
+			return errors.Join(fmt.Errorf("replace: %w", err), old.Close())
 		}
-		// Severed: the cgroup it hung on is gone.
+		d.hold(pin, old)
+		return nil
+	case err == nil: // on a cgroup of that name that was removed
 		_ = old.Unpin()
 		_ = old.Close()
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("pinned link: %w", err)
 	}
 	l, err := link.AttachCgroup(link.CgroupOptions{Path: path, Attach: a.at, Program: p})
 	if err != nil {
@@ -142,6 +150,18 @@ func (d *Door) hang(p *ebpf.Program, a attachment, path, pin string) error {
 	return nil
 }
 
+// hangsOn says that a link is attached to the cgroup that is now at path. The
+// name may be another cgroup's by now; a link of a removed cgroup lives on for
+// some 50 ms and then shows id 0.
+func hangsOn(l link.Link, path string) bool {
+	info, err := l.Info()
+	if err != nil || info.Cgroup() == nil {
+		return false
+	}
+	id, err := cgroupID(path)
+	return err == nil && id == info.Cgroup().CgroupId
+}
+
 func (d *Door) hold(pin string, l link.Link) {
 	if old := d.links[pin]; old != nil && old != l {
 		_ = old.Close()
@@ -152,15 +172,21 @@ func (d *Door) hold(pin string, l link.Link) {
 // Unenroll takes the programs off an enrolled cgroup. Connections it has keep
 // their origin. path may be empty when the cgroup is gone.
 func (d *Door) Unenroll(path string, id uint32) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var errs []error
 	if cgroup, err := cgroupID(path); err == nil {
 		errs = append(errs, d.forget(cgroup))
 	} else {
 		errs = append(errs, d.forgetNumber(id))
 	}
-	dir := d.pin("enrolled", strconv.Itoa(int(id)))
-	for _, a := range atEnrolled {
-		errs = append(errs, d.drop(filepath.Join(dir, a.program)))
+	dir := d.pin("enrolled", number(id))
+	pinned, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	for _, p := range pinned {
+		errs = append(errs, d.drop(filepath.Join(dir, p.Name())))
 	}
 	for t := range captureTallyTALLIES {
 		_ = d.maps[captureMapCounts].Delete(captureCountKey{Enrollment: id, Tally: t})

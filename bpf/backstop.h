@@ -21,8 +21,10 @@
 #define BINDTOIFINDEX 62
 #define IP_OPTIONS 4
 #define IP_HDRINCL 3
-#define IPV6_2292PKTOPTIONS 6
+#define IPV6_2292HOPOPTS 3
+#define IPV6_2292DSTOPTS 4
 #define IPV6_2292RTHDR 5
+#define IPV6_2292PKTOPTIONS 6
 #define IPV6_HOPOPTS 54
 #define IPV6_RTHDRDSTOPTS 55
 #define IPV6_RTHDR 57
@@ -38,7 +40,7 @@ static __always_inline int steers(int level, int name)
 		return name == IP_OPTIONS || name == IP_HDRINCL;
 	if (level == LEVEL_IPV6)
 		return name == IPV6_RTHDR || name == IPV6_RTHDRDSTOPTS || name == IPV6_HOPOPTS ||
-		       name == IPV6_DSTOPTS || name == IPV6_2292RTHDR || name == IPV6_2292PKTOPTIONS;
+		       name == IPV6_DSTOPTS || (name >= IPV6_2292HOPOPTS && name <= IPV6_2292PKTOPTIONS);
 	return 0;
 }
 
@@ -52,10 +54,8 @@ int set_option(struct bpf_sockopt *ctx)
 		ctx->optlen = -1;
 		return ALLOW;
 	}
-	if (steers(ctx->level, ctx->optname)) {
-		tally(enrollment, OPTION_DENIED);
-		return DENY;
-	}
+	if (steers(ctx->level, ctx->optname))
+		return deny(enrollment, OPTION_DENIED);
 	if (ctx->optlen > OPTION_MAX)
 		ctx->optlen = 0; /* the kernel takes the original */
 	return ALLOW;
@@ -63,8 +63,7 @@ int set_option(struct bpf_sockopt *ctx)
 
 static __always_inline int drop(void)
 {
-	tally(enrollment, PACKET_DROPPED);
-	return DENY;
+	return deny(enrollment, PACKET_DROPPED);
 }
 
 /* To the proxy on the loopback device, or DNS. ports: source, destination. */

@@ -22,6 +22,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -44,6 +45,8 @@ var atRoot = []attachment{
 	{captureProgConnect6, ebpf.AttachCGroupInet6Connect},
 	{captureProgSendmsg4, ebpf.AttachCGroupUDP4Sendmsg},
 	{captureProgSendmsg6, ebpf.AttachCGroupUDP6Sendmsg},
+	{captureProgBind4, ebpf.AttachCGroupInet4Bind},
+	{captureProgBind6, ebpf.AttachCGroupInet6Bind},
 }
 
 // atEnrolled decide by the socket's cgroup. The first that refuse come first.
@@ -54,8 +57,6 @@ var atEnrolled = []attachment{
 	{captureProgSendmsg4, ebpf.AttachCGroupUDP4Sendmsg},
 	{captureProgSendmsg6, ebpf.AttachCGroupUDP6Sendmsg},
 	{captureProgSockCreate, ebpf.AttachCGroupInetSockCreate},
-	{captureProgBind4, ebpf.AttachCGroupInet4Bind},
-	{captureProgBind6, ebpf.AttachCGroupInet6Bind},
 	{captureProgSetOption, ebpf.AttachCGroupSetsockopt},
 }
 
@@ -71,7 +72,9 @@ type Door struct {
 	options Options
 	netns   uint64
 	maps    map[string]*ebpf.Map
-	links   map[string]link.Link // by pin path
+
+	mu    sync.Mutex           // guards links and the order of what is done to them
+	links map[string]link.Link // by pin path
 }
 
 // Errors of Open that have a cure.
@@ -98,6 +101,9 @@ func Open(o Options) (*Door, error) {
 	}
 	d := &Door{options: o, netns: netns, maps: map[string]*ebpf.Map{}, links: map[string]link.Link{}}
 	if err := d.openMaps(); err != nil {
+		return nil, errors.Join(explain(err), d.Close())
+	}
+	if err := d.count(0); err != nil {
 		return nil, errors.Join(explain(err), d.Close())
 	}
 	if err := d.attach(0, o.CgroupRoot, d.pin("root"), atRoot); err != nil {

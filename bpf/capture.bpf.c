@@ -14,55 +14,39 @@
 #include "handover.h"
 #include "settings.h"
 
-/* The inner program has turned this connect already, and for the same
- * enrollment: the root has nothing to add. */
-static __always_inline int turned(struct origin *o, const union address *to, __u32 port, __u32 who)
-{
-	return !enrollment && o && o->enrollment == who && port == proxy_port && is_loopback(to);
-}
-
-/* Remembers the destination, or denies: an enrolled socket that cannot be remembered is refused. */
-static __always_inline int turn(struct bpf_sock_addr *ctx, union address *to, __u32 port)
+/* Finds the socket's storage and says whether there is something left to
+ * decide. The root's program runs after the socket's own, whatever that one said, and a denial of
+ * either is final: so it does not judge, or count, a second time. The mark is
+ * taken off each time: without a program of its own the socket is the root's to judge. */
+static __always_inline int approach(struct bpf_sock_addr *ctx, __u32 who, struct origin **found)
 {
 	struct bpf_sock *sk = ctx->sk;
-	struct origin *o;
-	__u32 who = deciding();
-	__u64 id;
+	struct origin *o = NULL;
+	__u32 decided;
 
-	if (!who)
+	if (sk)
+		o = bpf_sk_storage_get(&origins, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!o)
+		return deny(who, CONNECT_UNREMEMBERED);
+	*found = o;
+	if (enrollment) {
+		o->decided = enrollment;
+		return UNDECIDED;
+	}
+	decided = o->decided;
+	o->decided = 0;
+	if (!decided)
+		return UNDECIDED;
+	if (decided == who)
 		return ALLOW;
-	settle(to);
-	if (ctx->protocol == IPPROTO_UDP && ctx->type == SOCK_DGRAM && port == DNS_PORT) {
-		tally(who, DATAGRAM_DNS);
-		return ALLOW;
-	}
-	if (ctx->protocol != IPPROTO_TCP || ctx->type != SOCK_STREAM) {
-		tally(who, CONNECT_PROTOCOL);
-		return DENY;
-	}
-	if (!sk)
-		return DENY;
-	o = bpf_sk_storage_get(&origins, sk, 0, 0);
-	if (turned(o, to, port, who))
-		return ALLOW;
-	if (port == proxy_port && is_loopback(to)) {
-		tally(who, CONNECT_TO_PROXY);
-		return DENY;
-	}
-	if (!enrollment && o && o->enrollment != who) {
-		tally(who, CONNECT_FOREIGN);
-		return DENY;
-	}
-	if (bpf_get_netns_cookie(ctx) != proxy_netns) {
-		tally(who, CONNECT_NETNS);
-		return DENY;
-	}
-	o = bpf_sk_storage_get(&origins, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!o) {
-		tally(who, CONNECT_UNREMEMBERED);
-		return DENY;
-	}
-	id = bpf_get_current_pid_tgid();
+	return deny(who, CONNECT_FOREIGN);
+}
+
+/* Writes down where the socket wanted to go, and who asked. */
+static __always_inline void remember(struct bpf_sock_addr *ctx, struct origin *o, const union address *to, __u32 port, __u32 who)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+
 	__builtin_memcpy(o->addr, to->bytes, sizeof(o->addr));
 	o->port = port;
 	o->enrollment = who;
@@ -72,6 +56,34 @@ static __always_inline int turn(struct bpf_sock_addr *ctx, union address *to, __
 	o->time = bpf_ktime_get_ns();
 	o->tgid = id >> 32;
 	o->uid = (__u32)bpf_get_current_uid_gid();
+	o->armed = 1;
+}
+
+/* Remembers the destination, or denies: an enrolled socket that cannot be remembered is refused. */
+static __always_inline int turn(struct bpf_sock_addr *ctx, union address *to, __u32 port)
+{
+	__u32 who = deciding();
+	struct origin *o = NULL;
+	int verdict;
+
+	if (!who)
+		return ALLOW;
+	verdict = approach(ctx, who, &o);
+	if (verdict != UNDECIDED || !o)
+		return verdict;
+	o->armed = 0;
+	settle(to);
+	if (ctx->protocol == IPPROTO_UDP && ctx->type == SOCK_DGRAM && port == DNS_PORT) {
+		tally(who, DATAGRAM_DNS);
+		return ALLOW;
+	}
+	if (ctx->protocol != IPPROTO_TCP || ctx->type != SOCK_STREAM)
+		return deny(who, CONNECT_PROTOCOL);
+	if (port == proxy_port && is_loopback(to))
+		return deny(who, CONNECT_TO_PROXY);
+	if (bpf_get_netns_cookie(ctx) != proxy_netns)
+		return deny(who, CONNECT_NETNS);
+	remember(ctx, o, to, port, who);
 	tally(who, CONNECT_REDIRECTED);
 	return TURNED;
 }
@@ -122,15 +134,19 @@ int connect6(struct bpf_sock_addr *ctx)
 static __always_inline int send(struct bpf_sock_addr *ctx)
 {
 	__u32 who = deciding();
+	struct origin *o;
+	int verdict;
 
 	if (!who)
 		return ALLOW;
+	verdict = approach(ctx, who, &o);
+	if (verdict != UNDECIDED)
+		return verdict;
 	if (ctx->protocol == IPPROTO_UDP && port_of(ctx) == DNS_PORT) {
 		tally(who, DATAGRAM_DNS);
 		return ALLOW;
 	}
-	tally(who, DATAGRAM_DENIED);
-	return DENY;
+	return deny(who, DATAGRAM_DENIED);
 }
 
 SEC("cgroup/sendmsg4")
@@ -145,16 +161,22 @@ int sendmsg6(struct bpf_sock_addr *ctx)
 	return send(ctx);
 }
 
-/* The program asks who it is connected to: where it wanted to go. At the root. */
+/* What to answer a program that asks who it is connected to: where it wanted
+ * to go. Who is not connected to the proxy's port costs one comparison. */
+static __always_inline struct origin *lie(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	if (!sk || port_of(ctx) != proxy_port)
+		return NULL;
+	return bpf_sk_storage_get(&origins, sk, 0, 0);
+}
+
 SEC("cgroup/getpeername4")
 int getpeername4(struct bpf_sock_addr *ctx)
 {
-	struct bpf_sock *sk = ctx->sk;
-	struct origin *o;
+	struct origin *o = lie(ctx);
 
-	if (!sk)
-		return ALLOW;
-	o = bpf_sk_storage_get(&origins, sk, 0, 0);
 	if (!o)
 		return ALLOW;
 	ctx->user_ip4 = ((union address *)o->addr)->words[3];
@@ -165,13 +187,9 @@ int getpeername4(struct bpf_sock_addr *ctx)
 SEC("cgroup/getpeername6")
 int getpeername6(struct bpf_sock_addr *ctx)
 {
-	struct bpf_sock *sk = ctx->sk;
+	struct origin *o = lie(ctx);
 	union address *to;
-	struct origin *o;
 
-	if (!sk)
-		return ALLOW;
-	o = bpf_sk_storage_get(&origins, sk, 0, 0);
 	if (!o)
 		return ALLOW;
 	to = (union address *)o->addr;
@@ -183,6 +201,23 @@ int getpeername6(struct bpf_sock_addr *ctx)
 	return ALLOW;
 }
 
+static __always_inline __u32 refused(struct bpf_sock *sk)
+{
+	__u32 type = sk->type, protocol = sk->protocol;
+
+	if (type == SOCK_RAW)
+		return SOCKET_RAW;
+	switch (protocol) {
+	case IPPROTO_MPTCP:
+		return SOCKET_MPTCP;
+	case IPPROTO_UDPLITE:
+		return SOCKET_UDPLITE;
+	case IPPROTO_SCTP:
+		return SOCKET_SCTP;
+	}
+	return type == SOCK_DGRAM ? SOCKET_PING : SOCKET_OTHER;
+}
+
 /* Sockets that no connect hook would see are not made. MPTCP is refused too: its
  * hook runs on a subflow, so that getpeername could not be answered; programs fall back to TCP. */
 SEC("cgroup/sock_create")
@@ -192,17 +227,21 @@ int sock_create(struct bpf_sock *sk)
 		return ALLOW;
 	if (sk->type == SOCK_DGRAM && (sk->protocol == 0 || sk->protocol == IPPROTO_UDP))
 		return ALLOW;
-	tally(enrollment, SOCKET_DENIED);
-	return DENY;
+	return deny(enrollment, refused(sk));
 }
 
-/* Whoever holds the proxy's port gets the connections of others. */
+/* Whoever holds the proxy's port while the daemon is away gets the
+ * connections of others. At the root: only root outside of all enrollments may. */
 static __always_inline int may_bind(struct bpf_sock_addr *ctx)
 {
+	__u32 who;
+
 	if (port_of(ctx) != proxy_port)
 		return ALLOW;
-	tally(enrollment, BIND_DENIED);
-	return DENY;
+	who = deciding();
+	if (!who && !(__u32)bpf_get_current_uid_gid())
+		return ALLOW;
+	return deny(who, BIND_DENIED);
 }
 
 SEC("cgroup/bind4")

@@ -38,6 +38,8 @@ type captureOrigin struct {
 	Time       uint64
 	Tgid       uint32
 	Uid        uint32
+	Decided    uint32
+	Armed      uint32
 }
 
 type captureTally uint32
@@ -53,12 +55,17 @@ const (
 	captureTallyHANDED_OVER          captureTally = 7
 	captureTallyDATAGRAM_DNS         captureTally = 8
 	captureTallyDATAGRAM_DENIED      captureTally = 9
-	captureTallySOCKET_DENIED        captureTally = 10
-	captureTallyOPTION_DENIED        captureTally = 11
-	captureTallyOPTION_SWALLOWED     captureTally = 12
-	captureTallyBIND_DENIED          captureTally = 13
-	captureTallyPACKET_DROPPED       captureTally = 14
-	captureTallyTALLIES              captureTally = 15
+	captureTallySOCKET_RAW           captureTally = 10
+	captureTallySOCKET_PING          captureTally = 11
+	captureTallySOCKET_MPTCP         captureTally = 12
+	captureTallySOCKET_UDPLITE       captureTally = 13
+	captureTallySOCKET_SCTP          captureTally = 14
+	captureTallySOCKET_OTHER         captureTally = 15
+	captureTallyOPTION_DENIED        captureTally = 16
+	captureTallyOPTION_SWALLOWED     captureTally = 17
+	captureTallyBIND_DENIED          captureTally = 18
+	captureTallyPACKET_DROPPED       captureTally = 19
+	captureTallyTALLIES              captureTally = 20
 )
 
 // Names of all BPF objects in the ELF.

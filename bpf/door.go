@@ -52,11 +52,28 @@ type Count struct {
 	N          uint64
 }
 
-// tallies are the names of enum tally, in its order.
-var tallies = []string{
-	"connect_redirected", "connect_to_proxy", "connect_netns", "connect_protocol", "connect_unremembered",
-	"connect_foreign", "handover_full", "handed_over", "datagram_dns", "datagram_denied", "socket_denied",
-	"option_denied", "option_swallowed", "bind_denied", "packet_dropped",
+// tallies are the names of enum tally.
+var tallies = [captureTallyTALLIES]string{
+	captureTallyCONNECT_REDIRECTED:   "connect_redirected",
+	captureTallyCONNECT_TO_PROXY:     "connect_to_proxy",
+	captureTallyCONNECT_NETNS:        "connect_netns",
+	captureTallyCONNECT_PROTOCOL:     "connect_protocol",
+	captureTallyCONNECT_UNREMEMBERED: "connect_unremembered",
+	captureTallyCONNECT_FOREIGN:      "connect_foreign",
+	captureTallyHANDOVER_FULL:        "handover_full",
+	captureTallyHANDED_OVER:          "handed_over",
+	captureTallyDATAGRAM_DNS:         "datagram_dns",
+	captureTallyDATAGRAM_DENIED:      "datagram_denied",
+	captureTallySOCKET_RAW:           "socket_raw",
+	captureTallySOCKET_PING:          "socket_ping",
+	captureTallySOCKET_MPTCP:         "socket_mptcp",
+	captureTallySOCKET_UDPLITE:       "socket_udplite",
+	captureTallySOCKET_SCTP:          "socket_sctp",
+	captureTallySOCKET_OTHER:         "socket_other",
+	captureTallyOPTION_DENIED:        "option_denied",
+	captureTallyOPTION_SWALLOWED:     "option_swallowed",
+	captureTallyBIND_DENIED:          "bind_denied",
+	captureTallyPACKET_DROPPED:       "packet_dropped",
 }
 
 // Counts reads the kernel's counters.
@@ -96,6 +113,8 @@ func (d *Door) Enrolled() ([]uint32, error) {
 // Close lets go of the kernel half and leaves it in place: enrolled processes
 // are refused until a daemon opens it again.
 func (d *Door) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var errs []error
 	for _, l := range d.links {
 		errs = append(errs, l.Close())

@@ -80,14 +80,15 @@ static __always_inline void depart(struct bpf_sock_ops *ctx)
 	if (bpf_ntohl(ctx->remote_port) != proxy_port || !sk)
 		return;
 	o = bpf_sk_storage_get(&origins, sk, 0, 0);
-	if (!o)
+	if (!o || !o->armed)
 		return;
+	o->armed = 0;
 	local(ctx, &key);
 	if (bpf_map_update_elem(&handovers, &key, o, BPF_ANY)) {
 		tally(o->enrollment, HANDOVER_FULL);
 		return;
 	}
-	bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
 /* The handshake is complete at the proxy's end, before accept() returns it. */
@@ -107,6 +108,7 @@ static __always_inline void arrive(struct bpf_sock_ops *ctx)
 	if (to) {
 		__builtin_memcpy(to, from, sizeof(*to));
 		tally(to->enrollment, HANDED_OVER);
+		tally(0, HANDED_OVER); /* of all, for good: the record counts against it */
 	}
 	bpf_map_delete_elem(&handovers, &key);
 }

@@ -20,6 +20,12 @@ static __always_inline void tally(__u32 who, __u32 what)
 		*n += 1; /* per CPU */
 }
 
+static __always_inline int deny(__u32 who, __u32 why)
+{
+	tally(who, why);
+	return DENY;
+}
+
 /* The enrollment that decides: this load's; at the root the innermost
  * enrolled cgroup of the current task, 0 for none. */
 static __always_inline __u32 deciding(void)
