@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"math/rand/v2"
 	nethttp "net/http"
 	"strings"
 	"testing"
@@ -280,4 +281,24 @@ func unchunk(b []byte) []byte {
 
 func TestMaskedConformance(t *testing.T) { protocoltest.Run(t, maskedSuite(t)) }
 
-func FuzzMasked(f *testing.F) { protocoltest.Fuzz(f, maskedSuite(f)) }
+func FuzzMasked(f *testing.F) {
+	captures(f)
+	protocoltest.Fuzz(f, maskedSuite(f))
+}
+
+func TestNothingSlipsThroughTheWindow(t *testing.T) {
+	set, with := masks(t, detectMasks).Detectors()
+	words := []string{"al@example.com", "4111 1111 1111 1111", "word", "x", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.c2ln", "12:30", "-"}
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 40 {
+		var text []byte
+		for len(text) < 80<<10 {
+			text = append(append(text, words[r.IntN(len(words))]...), " \n"[r.IntN(50)/49])
+		}
+		want, _ := set.Scrub(nil, text, with)
+		got, err := scrubbed(&textScrubber{set: set, with: with, count: func(int) {}}, text, 1+r.IntN(20000))
+		if err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("%d bytes became %d, whole they are %d (%v)", len(text), len(got), len(want), err)
+		}
+	}
+}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/interceptor/http"
 	"github.com/chaperone-dev/chaperone/interceptor/protocoltest"
 )
@@ -203,6 +204,28 @@ http {
 	return ""
 }
 
+// keep writes what was recorded to testdata/captures, for the fuzz targets, when
+// CAPTURE is set: CAPTURE=1 go test -run Nginx ./interceptor/http
+func keep(t *testing.T, proxy *protocoltest.Proxy) {
+	t.Helper()
+	if os.Getenv("CAPTURE") == "" {
+		return
+	}
+	for i, tape := range proxy.Tapes() {
+		for kind, name := range map[interceptor.TapeKind]string{interceptor.TapeUp: "up", interceptor.TapeDown: "down"} {
+			var all []byte
+			for _, e := range tape.Entries() {
+				if e.Kind == kind {
+					all = append(all, e.Body...)
+				}
+			}
+			if err := os.WriteFile(fmt.Sprintf("testdata/captures/curl-nginx-%d.%s", i, name), all, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // curl runs one curl with several transfers on one connection.
 func curl(t *testing.T, args ...string) string {
 	t.Helper()
@@ -228,6 +251,7 @@ func TestCurlAndNginx(t *testing.T) {
 		if got := curl(t, "--http2", url+"/data.json"); !strings.Contains(got, "6789") { // offers h2c
 			t.Error(got)
 		}
+		keep(t, proxy)
 		if got := curl(t, "-o", "/dev/null", "-w", "%{http_code} %{size_download}", url+"/big.bin"); got != "200 1048576" {
 			t.Error(got)
 		}

@@ -22,6 +22,9 @@ func Readings(path string) (literal, loose string, err error) {
 	l, s := make([]byte, 0, len(path)), make([]byte, 0, len(path))
 	for i := 0; i < len(path); i++ {
 		c := path[i]
+		if c <= ' ' || c == 0x7f || c == '\\' {
+			return "", "", ErrPath
+		}
 		if c != '%' {
 			l, s = append(l, c), append(s, c)
 			continue
@@ -52,13 +55,11 @@ func Readings(path string) (literal, loose string, err error) {
 // plain says that there is one reading only.
 func plain(path string) bool {
 	for i := range len(path) {
-		switch path[i] {
-		case '%', ';':
+		switch c := path[i]; {
+		case c == '%', c == ';', c == '\\', c <= ' ', c >= 0x7f:
 			return false
-		case '/':
-			if i+1 < len(path) && (path[i+1] == '/' || path[i+1] == '.') {
-				return false
-			}
+		case c == '/' && i+1 < len(path) && (path[i+1] == '/' || path[i+1] == '.'):
+			return false
 		}
 	}
 	return true
