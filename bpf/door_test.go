@@ -2,70 +2,14 @@ package bpf
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
-
-const cgroupRoot = "/sys/fs/cgroup/unified"
-
-func listen(t *testing.T) (*net.TCPListener, uint16) {
-	t.Helper()
-	var c net.ListenConfig
-	c.SetMultipathTCP(false)
-	l, err := c.Listen(context.Background(), "tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l.(*net.TCPListener), uint16(l.Addr().(*net.TCPAddr).Port)
-}
-
-// enrolled opens a door and enrolls a cgroup of the test's own.
-func enrolled(t *testing.T, port uint16) (*Door, string) {
-	t.Helper()
-	pins := filepath.Join("/sys/fs/bpf", fmt.Sprintf("chaperone-test-%d-%d", os.Getpid(), port))
-	d, err := Open(Options{PinDir: pins, CgroupRoot: cgroupRoot, Port: port})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cgroup := filepath.Join(cgroupRoot, filepath.Base(pins))
-	if err := os.Mkdir(cgroup, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		d.Close()
-		if err := Remove(pins); err != nil {
-			t.Error(err)
-		}
-		if err := os.Remove(cgroup); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := d.Enroll(cgroup, 7); err != nil {
-		t.Fatal(err)
-	}
-	return d, cgroup
-}
-
-// inside makes cmd start in a cgroup.
-func inside(t *testing.T, cgroup string, cmd *exec.Cmd) {
-	t.Helper()
-	dir, err := os.Open(cgroup)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { dir.Close() })
-	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
-}
 
 func TestOriginReachesTheAcceptedSocket(t *testing.T) {
 	l, port := listen(t)

@@ -1,0 +1,165 @@
+package bpf
+
+import (
+	"fmt"
+	"os"
+	"testing"
+)
+
+func TestOtherSocketsAreRefused(t *testing.T) {
+	h := newHouse(t)
+	for _, c := range []struct {
+		name    string
+		args    []string
+		counter string
+	}{
+		{"raw", []string{"2", "3", "1"}, "socket_raw"},
+		{"raw ipv6", []string{"10", "3", "58"}, "socket_raw"},
+		{"udp-lite", []string{"2", "2", "136"}, "socket_udplite"},
+		{"udp-lite ipv6", []string{"10", "2", "136"}, "socket_udplite"},
+		{"ping", []string{"2", "2", "1"}, "socket_ping"},
+		{"mptcp", []string{"2", "1", "262"}, "socket_mptcp"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := h.count(t, c.counter)
+			got := run(t, h.cgroup, "socket", c.args...)
+			if got != "EPERM" && got != "EPROTONOSUPPORT" && got != "EACCES" {
+				t.Errorf("socket%v: %q", c.args, got)
+			}
+			if n := h.count(t, c.counter) - before; got == "EPERM" && n != 1 {
+				t.Errorf("%s counted %d", c.counter, n)
+			}
+		})
+	}
+	if got := run(t, h.cgroup, "socket", "2", "5", "132"); got == "made" {
+		t.Error("sctp: made")
+	}
+	for _, plain := range [][]string{{"2", "1", "0"}, {"10", "1", "6"}, {"2", "2", "17"}} {
+		if got := run(t, h.cgroup, "socket", plain...); got != "made" {
+			t.Errorf("socket%v: %q", plain, got)
+		}
+	}
+}
+
+func TestDatagramsAreDNSOrNothing(t *testing.T) {
+	h := newHouse(t)
+	for _, c := range []struct{ probe, to, want string }{
+		{"sendto", "127.0.0.1:443", "EPERM"},
+		{"sendto", "[::1]:443", "EPERM"},
+		{"sendto", "[::ffff:127.0.0.1]:443", "EPERM"},
+		{"connect-udp", "127.0.0.1:443", "EPERM"},
+		{"connect-udp", "[::1]:443", "EPERM"},
+		{"sendto", "127.0.0.1:53", "sent"},
+		{"sendto", "[::ffff:127.0.0.1]:53", "sent"},
+		{"connect-udp", "127.0.0.1:53", "connected"},
+	} {
+		t.Run(c.probe+" "+c.to, func(t *testing.T) {
+			if got := run(t, h.cgroup, c.probe, c.to); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+	if denied, connects := h.count(t, "datagram_denied"), h.count(t, "connect_protocol"); denied != 3 || connects != 2 {
+		t.Errorf("%d datagrams and %d connects were counted as denied, want 3 and 2", denied, connects)
+	}
+	if dns := h.count(t, "datagram_dns"); dns != 3 {
+		t.Errorf("%d counted as DNS, want 3", dns)
+	}
+}
+
+func TestOptionsThatSteerPacketsAreRefused(t *testing.T) {
+	h := newHouse(t)
+	for name, args := range map[string][]string{
+		"routing header": {"41", "57"}, "hop-by-hop": {"41", "54"}, "source route": {"0", "4"}, "packet": {"263", "20"}, "xdp": {"283", "1"},
+		"old packet options": {"41", "6"}, "old routing header": {"41", "5"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := run(t, h.cgroup, "option", args...); got != "EPERM" {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
+
+func TestAnUnservedNamespaceIsRefused(t *testing.T) {
+	h := newHouse(t)
+	if got := run(t, h.cgroup, "unserved", "203.0.113.9:443"); got != "EPERM" {
+		t.Errorf("got %q", got)
+	}
+	if n := h.count(t, "connect_netns"); n != 1 {
+		t.Errorf("counted %d", n)
+	}
+}
+
+func TestADeadDaemonMeansRefused(t *testing.T) {
+	h := newHouse(t)
+	h.stop()
+	if err := h.Close(); err != nil { // as a kill does: descriptors are closed, pins stay
+		t.Fatal(err)
+	}
+	for _, to := range []string{"203.0.113.9:443", "[2001:db8::1]:443"} {
+		if got := run(t, h.cgroup, "tcp", to); got != "ECONNREFUSED" {
+			t.Errorf("%s: %q", to, got)
+		}
+	}
+	if got := run(t, h.cgroup, "sendto", "203.0.113.9:443"); got != "EPERM" {
+		t.Errorf("a datagram: %q", got)
+	}
+	address := fmt.Sprintf("127.0.0.1:%d", h.port)
+	if got := run(t, h.cgroup, "bind", address); got != "EPERM" {
+		t.Errorf("the proxy's port was taken from inside: %q", got)
+	}
+	other := makeCgroup(t, fmt.Sprintf("chaperone-test-squat-%d", h.port))
+	if got := run(t, other, "bind", address, "65534"); got != "EPERM" {
+		t.Errorf("the proxy's port was taken by another user: %q", got)
+	}
+}
+
+func TestARestartTakesOverWithoutLosingAnyone(t *testing.T) {
+	h := newHouse(t)
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(h.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if ids, err := d.Enrolled(); err != nil || len(ids) != 1 || ids[0] != 7 {
+		t.Fatalf("enrolled after a restart: %v %v", ids, err)
+	}
+	if err := d.Enroll(h.cgroup, 7); err != nil {
+		t.Fatal(err)
+	}
+	h.mu.Lock()
+	h.maps = d.maps
+	h.mu.Unlock()
+	if got := run(t, h.cgroup, "tcp", "203.0.113.9:1"); got != "203.0.113.9:1 peer 203.0.113.9:1" {
+		t.Errorf("got %q", got)
+	}
+	if n := h.count(t, "connect_redirected"); n != 1 {
+		t.Errorf("counted %d: a program is attached twice or not at all", n)
+	}
+}
+
+func TestACgroupMadeAnewIsAttachedToAgain(t *testing.T) {
+	h := newHouse(t)
+	name := fmt.Sprintf("chaperone-test-anew-%d", h.port)
+	first := makeCgroup(t, name)
+	if err := h.Enroll(first, 11); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(first); err != nil {
+		t.Fatal(err)
+	}
+	again := makeCgroup(t, name)
+	if err := h.Enroll(again, 11); err != nil {
+		t.Fatal(err)
+	}
+	if got := run(t, again, "socket", "2", "3", "1"); got != "EPERM" {
+		t.Errorf("a raw socket: %q", got)
+	}
+	if got := run(t, again, "tcp", "203.0.113.9:1"); got != "203.0.113.9:1 peer 203.0.113.9:1" {
+		t.Errorf("got %q", got)
+	}
+}
