@@ -8,11 +8,19 @@ const hidden = "'***'"
 // passwords in connection strings and URLs, the arguments of password functions, also
 // inside bodies and nested strings. What cannot be cut into tokens is hidden from
 // the first such word on. It gives the text itself when there is nothing to hide.
-func Redact(text string) string {
+func Redact(text string) string { return redact(text, 0) }
+
+// maxNested is how deep bodies inside bodies are looked into.
+const maxNested = 3
+
+func redact(text string, nested int) string {
 	if !suspicious(text) {
 		return text
 	}
-	r := redactor{lexer: lexer{text: text}}
+	if nested > maxNested {
+		return "***"
+	}
+	r := redactor{lexer: lexer{text: text}, nested: nested}
 	for {
 		t, ok := r.next()
 		if !ok {
@@ -35,6 +43,7 @@ type redactor struct {
 	armed  bool // the next string is a secret
 	call   bool // a password function's name was just read
 	depth  int  // parentheses open inside its arguments
+	nested int  // bodies around this text
 }
 
 // replace writes what stands before from, then with, and goes on behind to.
@@ -47,6 +56,8 @@ func (r *redactor) replace(from, to int, with string) {
 func (r *redactor) take(t token) {
 	s := r.text[t.from:t.to]
 	switch {
+	case t.kind == broken && (r.armed || r.depth > 0):
+		r.replace(t.from, t.to, "***")
 	case t.kind == broken:
 		if at := secretWord(s); at >= 0 {
 			r.replace(t.from+at, t.to, "***")
@@ -70,7 +81,7 @@ func (r *redactor) content(t token) {
 		r.armed = true // set_config('app.password', '...'), OPTIONS
 		return
 	case t.kind == dollar:
-		if safe := Redact(in); safe != in {
+		if safe := redact(in, r.nested+1); safe != in {
 			r.replace(t.inner, t.outer, safe)
 		}
 		return
@@ -91,7 +102,7 @@ func plainName(s string) bool {
 
 // name looks at a word: whether what follows is a secret.
 func (r *redactor) name(t token, s string) {
-	lower := strings.ToLower(s)
+	lower := asciiLower(s)
 	switch {
 	case keepsArmed[lower] && r.armed:
 		return
@@ -118,7 +129,7 @@ func (r *redactor) mark(s string) {
 }
 
 // keepsArmed are words between a secret's name and its value.
-var keepsArmed = map[string]bool{"to": true, "as": true, "is": true, "like": true, "not": true, "uescape": true}
+var keepsArmed = map[string]bool{"to": true, "in": true, "any": true, "as": true, "is": true, "like": true, "not": true, "uescape": true}
 
 // passwordFunctions have secrets among their arguments.
 var passwordFunctions = map[string]bool{
@@ -132,13 +143,58 @@ var secretWords = []string{"password", "passwd", "passphrase", "secret", "api_ke
 
 // secretWord is where a secret's name stands in s, -1 when nowhere.
 func secretWord(s string) int {
-	lower, best := strings.ToLower(s), -1
-	for _, w := range secretWords {
-		if at := strings.Index(lower, w); at >= 0 && (best < 0 || at < best) {
-			best = at
+	for i := range len(s) {
+		switch s[i] | 0x20 {
+		case 'p', 's', 'a': // how they begin
+			if beginsSecret(s[i:]) {
+				return i
+			}
 		}
 	}
-	return best
+	return -1
+}
+
+func beginsSecret(s string) bool {
+	for _, w := range secretWords {
+		if beginsFold(s, w) {
+			return true
+		}
+	}
+	return false
+}
+
+// beginsFold says that s begins with a word in lower case, in any case. Only ASCII
+// letters have cases here: others change their length, and with it every offset.
+func beginsFold(s, word string) bool {
+	if len(s) < len(word) {
+		return false
+	}
+	for i := range len(word) {
+		if c := s[i]; c != word[i] && (c < 'A' || c > 'Z' || c|0x20 != word[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// holdsFold says that a word in lower case stands anywhere in s.
+func holdsFold(s, word string) bool {
+	for i := 0; i+len(word) <= len(s); i++ {
+		if s[i]|0x20 == word[0] && beginsFold(s[i:], word) {
+			return true
+		}
+	}
+	return false
+}
+
+func asciiLower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c | 0x20
+		}
+	}
+	return string(b)
 }
 
 // inString is where a secret begins inside a string's content: behind password=,
@@ -183,9 +239,8 @@ func suspicious(text string) bool {
 	if strings.Contains(text, "://") || secretWord(text) >= 0 {
 		return true
 	}
-	lower := strings.ToLower(text)
 	for _, w := range []string{"crypt", "hmac", "u&"} {
-		if strings.Contains(lower, w) {
+		if holdsFold(text, w) {
 			return true
 		}
 	}

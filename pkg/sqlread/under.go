@@ -1,0 +1,50 @@
+package sqlread
+
+import "strings"
+
+// Setting is what a session's parameters make of its texts, as the server reports
+// them (ParameterStatus).
+type Setting struct {
+	StdStrings bool   // standard_conforming_strings is on
+	Encoding   string // client_encoding, as spelled by the server; empty: UTF8
+}
+
+// Under is r as it holds for a text sent under a setting: r itself, unless the
+// setting lets the server cut the text differently; then it is not understood. Readings
+// are made for strings that conform and for UTF-8.
+func (r *Reading) Under(s Setting, text string) *Reading {
+	switch {
+	case !s.StdStrings && strings.IndexByte(text, '\\') >= 0 && strings.IndexByte(text, '\'') >= 0:
+		return Refuse(text, "it holds a backslash while standard_conforming_strings is off")
+	case !asciiSafe(s.Encoding) && !ascii(text):
+		return Refuse(text, "it is not ASCII, in an encoding whose characters can hold quotes and backslashes")
+	}
+	return r
+}
+
+// asciiSafe says that in an encoding every byte below 0x80 is that ASCII character.
+// The client-only ones of PostgreSQL (BIG5, GB18030, GBK, JOHAB, SJIS, UHC,
+// SHIFT_JIS_2004) are not; nor is a name not known here.
+func asciiSafe(encoding string) bool {
+	e := strings.ToUpper(encoding)
+	for _, safe := range []string{"", "UTF8", "UTF-8", "UNICODE", "SQL_ASCII"} {
+		if e == safe {
+			return true
+		}
+	}
+	for _, family := range []string{"LATIN", "WIN", "ISO_8859_", "KOI8", "EUC_"} {
+		if strings.HasPrefix(e, family) {
+			return true
+		}
+	}
+	return false
+}
+
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
