@@ -138,12 +138,17 @@ func (h *house) serve(l *net.TCPListener) {
 		if err != nil {
 			h.misses++
 			_ = conn.SetLinger(0)
+			conn.Close()
 		} else {
 			h.origins = append(h.origins, o)
 			fmt.Fprintln(conn, o.Destination)
 		}
 		h.mu.Unlock()
-		conn.Close()
+		h.serving.Go(func() { // a close with unread bytes would be a reset
+			_ = conn.CloseWrite()
+			_, _ = io.Copy(io.Discard, conn)
+			conn.Close()
+		})
 	}
 }
 

@@ -57,14 +57,15 @@ func addrPort(sa unix.Sockaddr) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// told reads what the proxy says, and asks the kernel who the peer is.
+// told reads what the proxy says, and asks the kernel who the peer is: in this
+// order, since with Fast Open there is no peer before the answer.
 func told(fd int) (string, error) {
-	peer, err := unix.Getpeername(fd)
+	line := make([]byte, 128)
+	n, err := unix.Read(fd, line)
 	if err != nil {
 		return "", err
 	}
-	line := make([]byte, 128)
-	n, err := unix.Read(fd, line)
+	peer, err := unix.Getpeername(fd)
 	if err != nil {
 		return "", err
 	}
