@@ -27,7 +27,7 @@ func (s *Session) judge(ctx context.Context, q Question, w waiter) Answer {
 		return Answer{Verdict: flow.Deny, Cause: ByIgnorance, Message: "the request could not be read"}
 	}
 	policy := s.policy()
-	d := policy.Decide(rules.Input{Identity: s.identity(policy), Target: s.Target, Flow: s.Flow, Request: req, Now: time.Now()})
+	d := s.decide(policy, req)
 	a := Answer{
 		Verdict: d.Verdict, Cause: ByRule, Rule: d.Rule, Message: d.Message,
 		Durable:  d.Durable || req.Changes || d.Verdict == flow.Hold,
@@ -35,6 +35,7 @@ func (s *Session) judge(ctx context.Context, q Question, w waiter) Answer {
 	}
 	if d.Verdict == flow.Hold {
 		s.hold(ctx, req, d, &a, w)
+		s.reconsider(policy, req, d, &a)
 	}
 	s.Meter.Request(s.Flow.Identity, s.Target.Name, a.Verdict)
 	if err := s.note(req, &a, d.Verdict); err != nil {
@@ -42,6 +43,24 @@ func (s *Session) judge(ctx context.Context, q Question, w waiter) Answer {
 		return Answer{Verdict: flow.Deny, Cause: ByIgnorance, Message: "the decision could not be recorded"}
 	}
 	return a
+}
+
+func (s *Session) decide(p *rules.Policy, req *flow.Request) rules.Decision {
+	return p.Decide(rules.Input{Identity: s.identity(p), Target: s.Target, Flow: s.Flow, Request: req, Now: time.Now()})
+}
+
+// reconsider holds an approval against a policy that changed while people thought:
+// they approved what the old one held.
+func (s *Session) reconsider(asked *rules.Policy, req *flow.Request, d rules.Decision, a *Answer) {
+	policy := s.policy()
+	if a.Verdict != flow.Allow || policy.Generation() == asked.Generation() {
+		return
+	}
+	now := s.decide(policy, req)
+	if now.Verdict == flow.Deny || now.Verdict == flow.Hold && now.Rule != d.Rule {
+		a.Verdict, a.Cause, a.Rule, a.Message = flow.Deny, ByRule, now.Rule, "the policy changed while this waited"
+	}
+	a.Generation = policy.Generation()
 }
 
 // hold waits for people to decide, and turns the answer into allow or deny.
