@@ -1,7 +1,6 @@
 package http
 
 import (
-	"encoding/json"
 	"strconv"
 
 	"github.com/chaperone-dev/chaperone/rules"
@@ -298,7 +297,7 @@ func wordByte(c byte) bool {
 
 // endWord releases a number or literal, masked where it has to be.
 func (s *jsonScrubber) endWord(dst []byte) ([]byte, error) {
-	if !json.Valid(s.token) {
+	if !isWord(s.token) {
 		return dst, errJSON
 	}
 	with := s.hide
@@ -313,6 +312,44 @@ func (s *jsonScrubber) endWord(dst []byte) ([]byte, error) {
 	}
 	s.ended()
 	return dst, nil
+}
+
+// isWord says that b is a literal or a number (RFC 8259 3 and 6).
+func isWord(b []byte) bool {
+	switch string(b) {
+	case "true", "false", "null":
+		return true
+	}
+	if len(b) > 0 && b[0] == '-' {
+		b = b[1:]
+	}
+	n := digits(b)
+	if n == 0 || n > 1 && b[0] == '0' {
+		return false
+	}
+	b = b[n:]
+	if len(b) > 0 && b[0] == '.' {
+		if n = digits(b[1:]); n == 0 {
+			return false
+		}
+		b = b[n+1:]
+	}
+	if len(b) == 0 || b[0]|0x20 != 'e' {
+		return len(b) == 0
+	}
+	if b = b[1:]; len(b) > 0 && (b[0] == '+' || b[0] == '-') {
+		b = b[1:]
+	}
+	return len(b) > 0 && digits(b) == len(b)
+}
+
+// digits is how many digits b starts with.
+func digits(b []byte) int {
+	n := 0
+	for n < len(b) && '0' <= b[n] && b[n] <= '9' {
+		n++
+	}
+	return n
 }
 
 // reach adds to the steps that are reached those behind "**", which may stand for nothing.

@@ -121,6 +121,23 @@ func FuzzJSON(f *testing.F) {
 	})
 }
 
+// FuzzWord holds isWord to encoding/json.
+func FuzzWord(f *testing.F) {
+	for _, seed := range []string{"0", "-0.5e+10", "01", "1.", ".5", "1e", "true", "nul", "-", "1E5"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		for _, c := range in {
+			if !wordByte(c) {
+				return
+			}
+		}
+		if got, want := isWord(in), json.Valid(in); got != want {
+			t.Fatalf("%q: %v, encoding/json says %v", in, got, want)
+		}
+	})
+}
+
 // FuzzText holds the window to the detectors on the whole: nothing they find whole is left by pieces.
 func FuzzText(f *testing.F) {
 	f.Add([]byte("a al@example.com\nx 4111 1111 1111 1111"), 3)
