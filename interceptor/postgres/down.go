@@ -115,9 +115,6 @@ func (e *engine) answered(w *walk, typ byte, size int) (bool, error) {
 		if ok, err := e.shape(w, o, typ, size); !ok || err != nil {
 			return false, err
 		}
-		if e.rest[interceptor.Down] == 0 && w.run == w.pos && o.step == stepQuery && e.masking() {
-			return true, nil
-		}
 	case 'G', 'H':
 		if ok, err := e.copies(w, o, typ, size); !ok || err != nil {
 			return false, err
@@ -127,6 +124,9 @@ func (e *engine) answered(w *walk, typ byte, size int) (bool, error) {
 			return false, violation{"the server ended a copy that was not"}
 		}
 		e.copyOut = false
+	}
+	if swallow && typ == 'C' && e.load != nil {
+		e.load.query++
 	}
 	if ends(o.step, typ) {
 		e.popped(w)
@@ -151,8 +151,8 @@ func ends(s step, typ byte) bool {
 // popped takes the first entry off, and lets Up go on that waited for it.
 func (e *engine) popped(w *walk) {
 	e.queue.pop()
-	if e.stalled && e.queue.n < maxOwed/2 {
-		e.stalled = false
+	if e.stalled && (e.queue.n == 0 || !e.drain && e.queue.n < maxOwed/2) {
+		e.stalled, e.drain = false, false
 		w.out.Kick = true
 	}
 }
@@ -169,7 +169,10 @@ func (e *engine) receive(w *walk, size int, swallow bool) {
 // row takes a row of a result.
 func (e *engine) row(w *walk, size int) (bool, error) {
 	o := e.queue.first()
-	if o == nil || o.refusal != nil || o.swallow || o.step != stepExecute && o.step != stepQuery || e.copyIn || e.copyOut {
+	if o != nil && o.swallow {
+		return e.loadedRow(w, size)
+	}
+	if o == nil || o.refusal != nil || o.step != stepExecute && o.step != stepQuery || e.copyIn || e.copyOut {
 		return false, violation{"the server sent a row nobody asked for"}
 	}
 	w.out.Gather = true
@@ -238,7 +241,7 @@ func (e *engine) readyAgain(w *walk, size int) (bool, error) {
 	if !swallow {
 		e.done++
 	}
-	e.settled(w)
+	e.settled()
 	e.receive(w, size, swallow)
 	return true, nil
 }

@@ -218,6 +218,9 @@ func (e *engine) forgotten(s *statement) error {
 // ran notes that a text was sent to be run.
 func (e *engine) ran(j *judged) {
 	e.lexing.tuned = e.lexing.tuned || j.traits&retunes != 0
+	if j.traits&redefines != 0 {
+		e.redefined()
+	}
 	if j.traits&renames == 0 {
 		return
 	}

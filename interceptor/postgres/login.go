@@ -119,7 +119,7 @@ func (e *engine) loginDown(w *walk, typ byte, size int) (bool, error) {
 	case 'Z':
 		w.pos += size
 		w.pass()
-		e.opened(message[wire.HeaderSize])
+		e.begun(message[wire.HeaderSize])
 		w.out.Kick = e.stalled
 		e.stalled = false
 		return true, nil
@@ -131,8 +131,8 @@ func (e *engine) loginDown(w *walk, typ byte, size int) (bool, error) {
 	return true, nil
 }
 
-// opened ends the login.
-func (e *engine) opened(status byte) {
+// begun ends the login.
+func (e *engine) begun(status byte) {
 	e.phase, e.status = ready, status
 	if replicates(e.params["replication"]) {
 		e.phase = raw
@@ -177,6 +177,11 @@ func (e *engine) withoutPlus(w *walk, message []byte) bool {
 func (e *engine) Close() error {
 	if e.key != nil {
 		e.p.cancels.remove(e.cancel.pid, e.key)
+		e.key = nil
+	}
+	if e.opened {
+		e.opened = false
+		e.catalog.changed(-1)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"time"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/interceptor/postgres/wire"
@@ -49,6 +50,7 @@ type engine struct {
 	copyIn  bool
 	copyOut bool
 	stalled bool // Up waits for the queue
+	drain   bool // until it is empty
 	status  byte // of the last ReadyForQuery
 	sent    int  // batches sent, each ended by a Sync, Query or FunctionCall
 	done    int  // batches answered
@@ -60,6 +62,18 @@ type engine struct {
 	texts      texts
 	asked      *judged // the question that is out, or its answer
 	lexing     lexing
+
+	// What masks need.
+	catalog   *catalog
+	view      *view // for the statements that follow
+	dirty     bool  // and views and functions may have changed since
+	unknown   bool  // a relation was met that the snapshot does not have
+	opened    bool  // this session's transaction has changed definitions
+	described bool  // the unnamed portal's shape was asked for
+	load      *loader
+	retry     time.Time // not to load before
+	fields    pgproto3.RowDescription
+	scratch   []byte
 
 	rest    [2]int  // bytes of the current message still to come
 	drop    [2]bool // and they are not passed on

@@ -37,7 +37,13 @@ func (e *engine) query(w *walk, size int) (bool, error) {
 		e.replace(w, size, e.tapedQuery(j), wire.AppendQuery(nil, failing(j.answer)))
 		return true, nil
 	}
-	e.queue.push(owed{step: stepQuery, stmt: &statement{j: j, known: true}, plan: e.newPlan()})
+	s, p := &statement{j: j, known: true}, e.newPlan()
+	if r := e.unshowable(j, p); r != nil {
+		e.queue.push(owed{step: stepQuery, refusal: r})
+		e.replace(w, size, e.tapedQuery(j), wire.AppendQuery(nil, failing(j.answer)))
+		return true, nil
+	}
+	e.queue.push(owed{step: stepQuery, stmt: s, plan: p})
 	e.run(w, j)
 	e.sendTaped(w, size, e.tapedQuery(j))
 	return true, nil
@@ -218,7 +224,7 @@ func (e *engine) bind(w *walk, size int) (bool, error) {
 	}
 	p := portal{stmt: s, plan: e.newPlan(), batch: e.sent}
 	if len(name) == 0 {
-		e.unbound = p
+		e.unbound, e.described = p, false
 	} else {
 		if e.portals == nil {
 			e.portals = map[string]portal{}
@@ -289,6 +295,10 @@ func (e *engine) execute(w *walk, size int) (bool, error) {
 		e.refuse(w, size, refusalOf(j.answer), failing(j.answer), nil)
 		return true, nil
 	}
+	if r := e.unshowable(j, p.plan); r != nil {
+		e.refuse(w, size, r, failing(j.answer), nil)
+		return true, nil
+	}
 	e.start(name)
 	e.plan(w, name, &p)
 	e.run(w, j)
@@ -332,9 +342,11 @@ func (e *engine) describe(w *walk, size int) (bool, error) {
 	o := owed{step: stepDescribeStatement}
 	if kind == 'P' {
 		o.step = stepDescribePortal
-		o.plan = e.unbound.plan
+		o.plan, o.stmt = e.unbound.plan, e.unbound.stmt
+		e.described = e.described || len(name) == 0
 		if len(name) > 0 {
-			o.plan = e.portal(name).plan
+			p := e.portal(name)
+			o.plan, o.stmt = p.plan, p.stmt
 		}
 	}
 	e.queue.push(o)

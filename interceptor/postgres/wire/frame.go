@@ -78,3 +78,26 @@ func AppendDescribePortal(dst []byte, name string) []byte {
 	dst = append(append(append(dst, 'P'), name...), 0)
 	return End(dst, at)
 }
+
+// AppendBindBinary appends a Bind of the portal name to the statement name, without
+// parameters and with binary results.
+func AppendBindBinary(dst []byte, name string) []byte {
+	dst, at := Begin(dst, 'B')
+	dst = append(append(dst, name...), 0)
+	dst = append(append(dst, name...), 0)
+	return End(append(dst, 0, 0, 0, 0, 0, 1, 0, 1), at)
+}
+
+// AppendExecute appends an Execute of the whole portal.
+func AppendExecute(dst []byte, name string) []byte {
+	dst, at := Begin(dst, 'E')
+	dst = append(append(dst, name...), 0)
+	return End(append(dst, 0, 0, 0, 0), at)
+}
+
+// AppendClose appends a Close of a statement ('S') or portal ('P').
+func AppendClose(dst []byte, kind byte, name string) []byte {
+	dst, at := Begin(dst, 'C')
+	dst = append(append(append(dst, kind), name...), 0)
+	return End(dst, at)
+}

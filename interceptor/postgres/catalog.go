@@ -1,0 +1,273 @@
+package postgres
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/chaperone-dev/chaperone/pkg/sqlread"
+	"github.com/chaperone-dev/chaperone/rules"
+	"github.com/chaperone-dev/chaperone/rules/mask"
+)
+
+// catalogAge is how long a snapshot is believed: what changes the database without
+// passing here is not noticed otherwise.
+const catalogAge = time.Minute
+
+// firstUser is the first OID that initdb does not give (FirstNormalObjectId).
+const firstUser = 16384
+
+// catalogs are the databases that sessions with column masks look at. mu guards by.
+type catalogs struct {
+	mu sync.Mutex
+	by map[database]*catalog
+}
+
+type database struct {
+	address netip.AddrPort
+	name    string
+}
+
+func (c *catalogs) of(d database) *catalog {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.by == nil {
+		c.by = map[database]*catalog{}
+	}
+	if c.by[d] == nil {
+		c.by[d] = &catalog{}
+	}
+	return c.by[d]
+}
+
+// catalog is what is known of one database. mu guards all of it.
+type catalog struct {
+	mu      sync.Mutex
+	version uint64 // grows with every statement that may change definitions
+	open    int    // sessions whose transaction has changed definitions, and is not over
+	snap    *snapshot
+	stuck   map[string]map[attribute]mask.Mask // by identity and target: once masked, always masked
+}
+
+// attribute is one column of one relation.
+type attribute struct {
+	relation uint32
+	number   int16
+}
+
+// attributeIs is what a column is.
+type attributeIs struct {
+	name string
+	oid  uint32 // type
+	size int32  // type modifier
+}
+
+// snapshot is the definitions at one time. It is not changed once published.
+type snapshot struct {
+	version   uint64
+	taken     time.Time
+	relations map[uint32]*relation
+	columns   map[attribute]attributeIs
+	parents   map[uint32][]uint32
+	uses      map[uint32][]uint32 // view: relations
+	computed  map[uint32]bool     // view: it calls functions that are not the system's
+	functions map[string]bool     // names of functions that are not the system's
+	operators bool                // there are operators or casts written in SQL
+}
+
+type relation struct {
+	schema, name string
+	kind         byte // pg_class.relkind
+}
+
+// current gives the snapshot if it can be believed. dirty says that definitions may
+// be changing at this moment.
+func (c *catalog) current(now time.Time) (snap *snapshot, dirty bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.snap == nil || c.snap.version != c.version || now.Sub(c.snap.taken) > catalogAge {
+		return nil, true
+	}
+	return c.snap, c.open > 0
+}
+
+// last gives the newest snapshot, believed or not.
+func (c *catalog) last() *snapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.snap
+}
+
+// changed notes that definitions may have changed.
+func (c *catalog) changed(opened int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.version++
+	c.open += opened
+}
+
+// begin gives the version a load starts at.
+func (c *catalog) begin() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.version
+}
+
+// publish takes a loaded snapshot over, unless a newer one is there.
+func (c *catalog) publish(s *snapshot) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.snap == nil || c.snap.version <= s.version {
+		c.snap = s
+	}
+}
+
+// view is a snapshot seen with one identity's masks. It belongs to one session.
+type view struct {
+	snap    *snapshot
+	masks   *rules.Masks
+	columns map[attribute]mask.Mask
+	hidden  map[uint32]bool // tables with masked columns
+	tainted map[uint32]bool // memo of taints
+	names   map[string]bool // names of relations that may show masked values, in any schema
+}
+
+// see applies masks to a snapshot.
+func (c *catalog) see(s *snapshot, who string, masks *rules.Masks) *view {
+	v := &view{snap: s, masks: masks, hidden: map[uint32]bool{}, tainted: map[uint32]bool{}, names: map[string]bool{}}
+	c.mu.Lock()
+	if c.stuck == nil {
+		c.stuck = map[string]map[attribute]mask.Mask{}
+	}
+	if c.stuck[who] == nil {
+		c.stuck[who] = map[attribute]mask.Mask{}
+	}
+	stuck := c.stuck[who]
+	for a, is := range s.columns {
+		if with, ok := v.named(a.relation, is.name, 0); ok {
+			stuck[a] = with
+		}
+	}
+	v.columns = make(map[attribute]mask.Mask, len(stuck))
+	for a, with := range stuck {
+		v.columns[a] = with
+		v.hidden[a.relation] = true
+	}
+	c.mu.Unlock()
+	for oid, r := range s.relations {
+		if v.taints(oid, 0) {
+			v.names[r.name] = true
+		}
+	}
+	return v
+}
+
+// maxDepth bounds the way from a relation to what it is made of.
+const maxDepth = 64
+
+// named says how a column is masked by its name, in its own table or an ancestor.
+func (v *view) named(oid uint32, column string, depth int) (mask.Mask, bool) {
+	r := v.snap.relations[oid]
+	if r == nil || depth > maxDepth {
+		return mask.Mask{}, depth > maxDepth
+	}
+	if with, ok := v.masks.Column(r.schema, r.name, column); ok {
+		return with, true
+	}
+	for _, parent := range v.snap.parents[oid] {
+		if with, ok := v.named(parent, column, depth+1); ok {
+			return with, true
+		}
+	}
+	return mask.Mask{}, false
+}
+
+// taints says whether a relation may show masked values somewhere.
+func (v *view) taints(oid uint32, depth int) bool {
+	if t, known := v.tainted[oid]; known {
+		return t
+	}
+	t := v.look(oid, depth)
+	v.tainted[oid] = t
+	return t
+}
+
+func (v *view) look(oid uint32, depth int) bool {
+	r := v.snap.relations[oid]
+	if r == nil || depth > maxDepth {
+		return true
+	}
+	if oid < firstUser {
+		return leaks(r)
+	}
+	switch r.kind {
+	case 'r', 'p':
+		return v.hidden[oid]
+	case 'S':
+		return false
+	case 'v', 'm':
+		if v.snap.computed[oid] {
+			return true
+		}
+		v.tainted[oid] = true // a view that is made of itself
+		for _, used := range v.snap.uses[oid] {
+			if used != oid && v.taints(used, depth+1) {
+				return true
+			}
+		}
+		return false
+	}
+	return true
+}
+
+// leaks says whether a system relation shows values of tables, texts of statements, or secrets.
+func leaks(r *relation) bool {
+	if r.kind == 't' || r.schema == "pg_toast" {
+		return true
+	}
+	switch r.name {
+	case "pg_statistic", "pg_statistic_ext_data", "pg_stats", "pg_stats_ext", "pg_stats_ext_exprs",
+		"pg_stat_activity", "pg_stat_statements", "pg_largeobject", "pg_authid", "pg_shadow",
+		"pg_user_mapping", "pg_user_mappings", "pg_subscription", "pg_prepared_statements", "pg_cursors",
+		"pg_settings", "pg_file_settings", "pg_hba_file_rules", "pg_stat_replication", "pg_foreign_server",
+		"user_mapping_options", "_pg_user_mappings", "pg_db_role_setting":
+		return true
+	}
+	return false
+}
+
+// clean says whether a text is understood and touches nothing that may show masked
+// values: then what it computes can be shown.
+func (v *view) clean(r *sqlread.Reading) bool {
+	if r == nil || r.Unread != "" || v.snap.operators {
+		return false
+	}
+	for i := range r.Statements {
+		if !v.cleanStatement(&r.Statements[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (v *view) cleanStatement(s *sqlread.Statement) bool {
+	if s.Opaque {
+		return false
+	}
+	for _, e := range s.Effects {
+		if !harmless(e.Action) {
+			return false
+		}
+	}
+	for _, n := range s.Relations {
+		if v.names[n.Name] {
+			return false
+		}
+	}
+	for _, n := range s.Functions {
+		if v.snap.functions[n.Name] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,220 @@
+package postgres
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/chaperone-dev/chaperone/interceptor/postgres/wire"
+	"github.com/chaperone-dev/chaperone/pkg/flow"
+)
+
+// catalogQueries are what a snapshot is made of, asked over the client's own
+// connection. Everything is qualified, operators too: the client chooses search_path.
+// Names come as bytes of UTF-8, whatever the client's encoding.
+var catalogQueries = []string{
+	`select c.oid, pg_catalog.convert_to(n.nspname::pg_catalog.text, 'UTF8'), pg_catalog.convert_to(c.relname::pg_catalog.text, 'UTF8'), c.relkind
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) c.relnamespace
+where c.relkind operator(pg_catalog.<>) all (array['i','I','c']::pg_catalog."char"[])`,
+	`select a.attrelid, a.attnum, pg_catalog.convert_to(a.attname::pg_catalog.text, 'UTF8'), a.atttypid, a.atttypmod
+from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) a.attrelid
+where a.attnum operator(pg_catalog.>) 0 and not a.attisdropped and c.oid operator(pg_catalog.>=) '16384'::pg_catalog.oid
+and c.relkind operator(pg_catalog.=) any (array['r','p','f']::pg_catalog."char"[])`,
+	`select inhrelid, inhparent from pg_catalog.pg_inherits`,
+	`select distinct r.ev_class, d.refclassid, d.refobjid from pg_catalog.pg_rewrite r join pg_catalog.pg_depend d
+on d.classid operator(pg_catalog.=) '2618'::pg_catalog.oid and d.objid operator(pg_catalog.=) r.oid
+where r.ev_class operator(pg_catalog.>=) '16384'::pg_catalog.oid`,
+	`select distinct pg_catalog.convert_to(proname::pg_catalog.text, 'UTF8') from pg_catalog.pg_proc where oid operator(pg_catalog.>=) '16384'::pg_catalog.oid`,
+	`select 1::pg_catalog.int4 from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
+where l.lanname operator(pg_catalog.<>) all (array['c','internal']::pg_catalog.name[]) and p.oid operator(pg_catalog.>=) '16384'::pg_catalog.oid
+and (p.oid operator(pg_catalog.=) any (select oprcode::pg_catalog.oid from pg_catalog.pg_operator)
+or p.oid operator(pg_catalog.=) any (select castfunc from pg_catalog.pg_cast)) limit 1`,
+}
+
+// OIDs of system catalogs, as pg_depend names them.
+const (
+	classOf     = 1259 // pg_class
+	typeOf      = 1247 // pg_type
+	collationOf = 3456 // pg_collation
+)
+
+// maxCatalog bounds a snapshot, in bytes of answers.
+const maxCatalog = 64 << 20
+
+// loader is a catalog load under way.
+type loader struct {
+	snap   *snapshot
+	query  int
+	bytes  int
+	failed bool
+}
+
+// loads asks for the catalog, in one batch that leaves the client's unnamed
+// statement and portal alone.
+func (e *engine) loads(w *walk) {
+	name := failingName()
+	var batch []byte
+	for _, text := range catalogQueries {
+		batch = wire.AppendParse(batch, name, text)
+		batch = wire.AppendBindBinary(batch, name)
+		batch = wire.AppendExecute(batch, name)
+		batch = wire.AppendClose(batch, 'P', name)
+		batch = wire.AppendClose(batch, 'S', name)
+		for _, s := range []step{stepParse, stepBind, stepExecute, stepClose, stepClose} {
+			e.queue.push(owed{step: s, swallow: true})
+		}
+	}
+	e.queue.push(owed{step: stepSync, swallow: true})
+	w.put(append(batch, 'S', 0, 0, 0, 4))
+	e.load = &loader{snap: &snapshot{
+		version: e.catalog.begin(), taken: time.Now(), relations: map[uint32]*relation{}, columns: map[attribute]attributeIs{},
+		parents: map[uint32][]uint32{}, uses: map[uint32][]uint32{}, computed: map[uint32]bool{}, functions: map[string]bool{},
+	}}
+}
+
+// loadedRow takes a row of the catalog.
+func (e *engine) loadedRow(w *walk, size int) (bool, error) {
+	if size > maxLogin {
+		return false, violation{"a catalog row is too long"}
+	}
+	if w.left() < size {
+		return false, nil
+	}
+	l := e.load
+	values, err := wire.DataRow(w.in[w.pos+wire.HeaderSize : w.pos+size])
+	if err != nil || l == nil {
+		return false, violation{"the server sent a bad catalog row"}
+	}
+	if l.bytes += size; l.bytes > maxCatalog || !l.take(values) {
+		l.failed = true
+	}
+	w.skip(size)
+	return true, nil
+}
+
+// take enters a row; false when it is not as it has to be.
+func (l *loader) take(v [][]byte) bool {
+	s := l.snap
+	switch {
+	case l.query == 0 && len(v) == 4 && len(v[0]) == 4 && len(v[3]) == 1:
+		s.relations[number(v[0])] = &relation{schema: string(v[1]), name: string(v[2]), kind: v[3][0]}
+	case l.query == 1 && len(v) == 5 && len(v[0]) == 4 && len(v[1]) == 2 && len(v[3]) == 4 && len(v[4]) == 4:
+		s.columns[attribute{number(v[0]), int16(binary.BigEndian.Uint16(v[1]))}] =
+			attributeIs{string(v[2]), number(v[3]), int32(number(v[4]))}
+	case l.query == 2 && len(v) == 2 && len(v[0]) == 4 && len(v[1]) == 4:
+		s.parents[number(v[0])] = append(s.parents[number(v[0])], number(v[1]))
+	case l.query == 3 && len(v) == 3 && len(v[0]) == 4 && len(v[1]) == 4 && len(v[2]) == 4:
+		l.depends(number(v[0]), number(v[1]), number(v[2]))
+	case l.query == 4 && len(v) == 1:
+		s.functions[string(v[0])] = true
+	case l.query == 5 && len(v) == 1:
+		s.operators = true
+	default:
+		return false
+	}
+	return true
+}
+
+func (l *loader) depends(view, class, object uint32) {
+	switch class {
+	case classOf:
+		l.snap.uses[view] = append(l.snap.uses[view], object)
+	case typeOf, collationOf:
+	default:
+		l.snap.computed[view] = true
+	}
+}
+
+func number(b []byte) uint32 { return binary.BigEndian.Uint32(b) }
+
+// loaded ends a load. One that failed is tried again later; until then nothing is known.
+func (e *engine) loaded() {
+	l := e.load
+	e.load = nil
+	if l.failed || l.query != len(catalogQueries) {
+		e.retry = time.Now().Add(10 * time.Second)
+		e.s.Log.Warn("catalog not loaded: everything that is not known is masked", "session", e.s.ID)
+		return
+	}
+	e.catalog.publish(l.snap)
+}
+
+// boundary makes sure, between two batches, that the catalog is known; false
+// means that the message waits.
+func (e *engine) boundary(w *walk) (bool, error) {
+	if !e.s.Masks.HasColumns() || e.asked != nil {
+		return true, nil
+	}
+	if e.catalog == nil {
+		e.catalog = e.p.catalogs.of(database{e.s.Flow.Destination, e.database})
+	}
+	if last := e.queue.last(); last != nil && last.step != stepSync && last.step != stepQuery && last.step != stepFunction {
+		return true, nil
+	}
+	now := time.Now()
+	if snap, dirty := e.catalog.current(now); snap != nil && !e.unknown {
+		e.look(snap, dirty)
+		return true, nil
+	}
+	if e.queue.n > 0 {
+		e.stalled, e.drain, w.out.Stalled = true, true, true
+		return false, nil
+	}
+	if e.status != 'I' || now.Before(e.retry) {
+		e.look(e.catalog.last(), true)
+		return true, nil
+	}
+	e.unknown = false
+	w.pass()
+	e.loads(w)
+	e.stalled, e.drain, w.out.Stalled = true, true, true
+	return false, nil
+}
+
+// look takes a snapshot for the statements that follow.
+func (e *engine) look(snap *snapshot, dirty bool) {
+	e.dirty = dirty || snap == nil
+	if snap == nil {
+		e.view = nil
+		return
+	}
+	if e.view == nil || e.view.snap != snap || e.view.masks != e.s.Masks {
+		e.view = e.catalog.see(snap, e.s.Flow.Identity+"\x00"+e.s.Flow.Target, e.s.Masks)
+	}
+}
+
+// redefined notes that definitions may change from here on.
+func (e *engine) redefined() {
+	e.dirty = true
+	if e.catalog == nil {
+		e.catalog = e.p.catalogs.of(database{e.s.Flow.Destination, e.database})
+	}
+	opened := 0
+	if !e.opened {
+		opened, e.opened = 1, true
+	}
+	e.catalog.changed(opened)
+}
+
+// settled notes that a batch is over.
+func (e *engine) settled() {
+	if e.queue.n == 0 {
+		e.lexing.tuned = false
+	}
+	if e.load != nil {
+		e.loaded()
+	}
+	if e.opened && e.status == 'I' && e.queue.n == 0 {
+		e.opened = false
+		e.catalog.changed(-1)
+	}
+}
+
+// harmless lists the actions that neither compute with code of users nor change definitions.
+func harmless(action string) bool {
+	switch action {
+	case flow.Read, flow.Insert, flow.Update, flow.Delete, flow.Truncate, flow.Merge, flow.CopyIn, flow.CopyOut,
+		flow.Lock, flow.Maintain, flow.SessionSet, flow.Transaction, flow.Grant:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,210 @@
+package postgres
+
+import (
+	"slices"
+
+	"github.com/chaperone-dev/chaperone/interceptor"
+	"github.com/chaperone-dev/chaperone/interceptor/postgres/wire"
+	"github.com/chaperone-dev/chaperone/pkg/sqlread"
+	"github.com/chaperone-dev/chaperone/rules"
+	"github.com/chaperone-dev/chaperone/rules/detect"
+	"github.com/chaperone-dev/chaperone/rules/mask"
+	"github.com/jackc/pgproto3/v2"
+)
+
+// plan says what becomes of each column of one portal's rows.
+type plan struct {
+	shaped  bool // its RowDescription was seen
+	rows    bool // it has rows at all
+	masks   *rules.Masks
+	columns []column
+	busy    bool // some column does not just pass
+	copying *copying
+}
+
+type action uint8
+
+const (
+	passes   action = iota
+	detected        // what detectors find in it is hidden
+	masked          // a plain column that a mask names: NULL stays NULL
+	hidden          // computed, or not known: a constant, whatever it was
+)
+
+// column is what becomes of one column.
+type column struct {
+	action action
+	with   mask.Mask
+	set    detect.Set
+	oid    uint32 // type
+	size   int32  // type modifier
+	binary bool
+}
+
+// masking says that results have to be looked at.
+func (e *engine) masking() bool { return !e.s.Masks.Empty() }
+
+// newPlan makes a portal's plan; nil when nothing is masked.
+func (e *engine) newPlan() *plan {
+	if !e.masking() {
+		return nil
+	}
+	return &plan{}
+}
+
+// plan makes sure that a portal's shape is known when its rows come. SQL can close
+// a named portal and give its name to another, so these are asked about each time.
+func (e *engine) plan(w *walk, name []byte, p *portal) {
+	if !e.masking() {
+		return
+	}
+	if p.plan == nil || p.plan.shaped && p.plan.masks != e.s.Masks { // the policy is newer than the portal
+		p.plan = &plan{copying: copyingOf(p.plan)}
+		if len(name) == 0 {
+			e.unbound.plan, e.described = p.plan, false
+		}
+	}
+	if len(name) == 0 && e.described {
+		return
+	}
+	w.put(wire.AppendDescribePortal(nil, string(name)))
+	e.queue.push(owed{step: stepDescribePortal, swallow: true, stmt: p.stmt, plan: p.plan})
+	e.described = len(name) == 0
+}
+
+func copyingOf(p *plan) *copying {
+	if p == nil {
+		return nil
+	}
+	return p.copying
+}
+
+// shape takes a RowDescription or NoData.
+func (e *engine) shape(w *walk, o *owed, typ byte, size int) (bool, error) {
+	if o.plan == nil || o.step == stepDescribeStatement {
+		return true, nil
+	}
+	p := o.plan
+	*p = plan{shaped: true, rows: typ == 'T', masks: e.s.Masks, copying: p.copying}
+	if typ != 'T' {
+		return true, nil
+	}
+	if size > interceptor.MaxBuffer/2 {
+		return false, violation{"the server sent a shape that is too long"}
+	}
+	if w.left() < size {
+		return false, nil
+	}
+	if err := wire.RowDescription(&e.fields, w.in[w.pos+wire.HeaderSize:w.pos+size]); err != nil {
+		return false, violation{"the server sent a bad shape"}
+	}
+	clean := e.clean(o.stmt)
+	for i := range e.fields.Fields {
+		c := e.column(&e.fields.Fields[i], clean)
+		p.columns = append(p.columns, c)
+		p.busy = p.busy || c.action != passes
+	}
+	return true, nil
+}
+
+// clean says that what a statement computes can be shown.
+func (e *engine) clean(s *statement) bool {
+	if !e.s.Masks.HasColumns() {
+		return true
+	}
+	return s != nil && s.known && !s.renamed && !e.dirty && e.view != nil && e.view.clean(s.j.reading)
+}
+
+// column decides about one column.
+func (e *engine) column(f *pgproto3.FieldDescription, clean bool) column {
+	c := column{oid: f.DataTypeOID, size: f.TypeModifier, binary: f.Format == 1}
+	if e.s.Masks.HasColumns() {
+		c.action, c.with = e.origin(f, clean)
+	}
+	if c.action != passes {
+		return c
+	}
+	if set, with := e.s.Masks.Detectors(); set != 0 && textual(c.oid) {
+		c.action, c.with, c.set = detected, with, set
+	}
+	return c
+}
+
+// origin tells how a column of a table is masked, and hides what is not one.
+func (e *engine) origin(f *pgproto3.FieldDescription, clean bool) (action, mask.Mask) {
+	number := int16(f.TableAttributeNumber)
+	switch {
+	case f.TableOID == 0 && clean:
+		return passes, mask.Mask{}
+	case f.TableOID == 0, e.view == nil:
+		return hidden, mask.Mask{}
+	}
+	v := e.view
+	if with, ok := v.columns[attribute{f.TableOID, number}]; ok {
+		return masked, with
+	}
+	r := v.snap.relations[f.TableOID]
+	switch {
+	case r == nil:
+		e.unknown = true
+		return hidden, mask.Mask{}
+	case f.TableOID >= firstUser && (r.kind == 'r' || r.kind == 'p'):
+		return e.ofTable(v, attribute{f.TableOID, number})
+	case f.TableOID >= firstUser && e.dirty, v.taints(f.TableOID, 0):
+		return hidden, mask.Mask{}
+	}
+	return passes, mask.Mask{}
+}
+
+// ofTable decides about a table's column that no mask names. Number 0 is the whole row,
+// below 0 stand system columns.
+func (e *engine) ofTable(v *view, a attribute) (action, mask.Mask) {
+	if a.number < 0 || a.number == 0 && !v.hidden[a.relation] {
+		return passes, mask.Mask{}
+	}
+	if _, known := v.snap.columns[a]; known {
+		return passes, mask.Mask{}
+	}
+	e.unknown = e.unknown || a.number != 0
+	return hidden, mask.Mask{}
+}
+
+// sinks are functions that carry a value to where nothing masks it.
+var sinks = []string{"set_config", "pg_notify", "lo_put", "lo_from_bytea", "lowrite", "setval", "nextval",
+	"pg_advisory_lock", "pg_advisory_xact_lock", "pg_try_advisory_lock", "pg_try_advisory_xact_lock",
+	"pg_advisory_lock_shared", "pg_advisory_xact_lock_shared", "pg_logical_emit_message"}
+
+// unshowable refuses a statement whose masked values could not be hidden: carried off into a
+// setting or a notification, or copied in a form that cannot be masked. p learns how a
+// copy is masked.
+func (e *engine) unshowable(j *judged, p *plan) *refusal {
+	if !e.masking() || j.reading == nil {
+		return nil
+	}
+	c, why := e.copyPlan(j)
+	if p != nil {
+		p.copying = c
+	}
+	if why == "" && e.s.Masks.HasColumns() && (e.view == nil || !e.view.clean(j.reading)) {
+		why = sinking(j.reading)
+	}
+	if why == "" {
+		return nil
+	}
+	return &refusal{code: "42501", message: "chaperone refused this statement: its target has masked columns", detail: "Reason: " + why}
+}
+
+func sinking(r *sqlread.Reading) string {
+	for i := range r.Statements {
+		s := &r.Statements[i]
+		if len(s.Relations) == 0 {
+			continue // there is nothing to carry off
+		}
+		for _, f := range s.Functions {
+			if slices.Contains(sinks, f.Name) {
+				return "it may carry masked values to where they cannot be hidden (" + f.Name + ")"
+			}
+		}
+	}
+	return ""
+}

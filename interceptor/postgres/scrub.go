@@ -1,0 +1,142 @@
+package postgres
+
+import (
+	"github.com/chaperone-dev/chaperone/interceptor"
+	"github.com/chaperone-dev/chaperone/interceptor/postgres/wire"
+	"github.com/jackc/pgproto3/v2"
+)
+
+// said takes what the server says unasked: notices, notifications, settings.
+func (e *engine) said(w *walk, typ byte, size int) (bool, error) {
+	if !e.masking() {
+		e.rest[interceptor.Down] = size
+		return true, nil
+	}
+	if typ == 'N' {
+		return e.scrub(w, e.queue.first(), typ, size)
+	}
+	if size > maxRow {
+		return false, violation{"the server sent more than can be looked at"}
+	}
+	if w.left() < size {
+		return false, nil
+	}
+	set, with := e.s.Masks.Detectors()
+	body := w.in[w.pos+wire.HeaderSize : w.pos+size]
+	if !set.Find(body) {
+		w.pos += size
+		return true, nil
+	}
+	out, at := wire.Begin(nil, typ)
+	fixed := 0
+	if typ == 'A' && len(body) >= 4 {
+		fixed = 4 // the process id
+	}
+	out, n := set.Scrub(append(out, body[:fixed]...), body[fixed:], with)
+	e.s.Meter.Masked(e.s.Flow.Identity, e.s.Flow.Target, n)
+	e.replaceDown(w, size, wire.End(out, at))
+	return true, nil
+}
+
+// scrub takes an error or a notice, and leaves out of it what may show values.
+func (e *engine) scrub(w *walk, o *owed, typ byte, size int) (bool, error) {
+	swallow := o != nil && o.swallow && e.load != nil
+	if !e.masking() || swallow {
+		if swallow && typ == 'E' {
+			e.load.failed = true
+		}
+		e.receive(w, size, swallow)
+		return true, nil
+	}
+	if size > maxRow {
+		return false, violation{"the server failed at length"}
+	}
+	if w.left() < size {
+		return false, nil
+	}
+	f, err := wire.ErrorFields(w.in[w.pos+wire.HeaderSize : w.pos+size])
+	if err != nil {
+		return false, violation{"the server sent a bad error"}
+	}
+	n := 0
+	if e.s.Masks.HasColumns() && !e.saysNothing(o, f) {
+		n += strip(f)
+	}
+	n += e.scrubFields(f)
+	if n == 0 {
+		w.pos += size
+		return true, nil
+	}
+	f.UnknownFields = nil
+	if typ == 'N' {
+		e.replaceDown(w, size, wire.AppendNotice(nil, (*pgproto3.NoticeResponse)(f)))
+		return true, nil
+	}
+	e.replaceDown(w, size, wire.AppendError(nil, f))
+	return true, nil
+}
+
+// saysNothing says that an error cannot show masked values: its statement has none, or
+// it comes from the server's own upkeep.
+func (e *engine) saysNothing(o *owed, f *pgproto3.ErrorResponse) bool {
+	if o == nil {
+		return f.SeverityUnlocalized == "FATAL" || f.SeverityUnlocalized == "PANIC"
+	}
+	switch o.step {
+	case stepClose:
+		return true
+	case stepSync: // a deferred constraint or trigger speaks here
+		return false
+	case stepExecute, stepQuery, stepParse, stepBind, stepDescribePortal:
+		return e.clean(o.stmt)
+	}
+	return false
+}
+
+// strip leaves severity, code and place, and the message where its class
+// speaks of statements and servers only.
+func strip(f *pgproto3.ErrorResponse) int {
+	if !plainClass(f.Code) {
+		f.Message = "chaperone: the text of this message is hidden, since it may show masked values"
+	}
+	f.Detail, f.Hint, f.Where, f.InternalQuery = "", "", "", ""
+	f.InternalPosition = 0
+	f.SchemaName, f.TableName, f.ColumnName, f.DataTypeName, f.ConstraintName = "", "", "", "", ""
+	return 1
+}
+
+// plainClass lists the SQLSTATE classes (errcodes.txt) whose messages the server makes from
+// the statement's text and its own state, never from rows. RAISE can claim any
+// code, but only functions of users raise, and those are denied their say by strip's caller.
+func plainClass(code string) bool {
+	if len(code) != 5 {
+		return false
+	}
+	switch code[:2] {
+	case "08", "25", "26", "28", "34", "3D", "40", "53", "55", "57":
+		return true
+	}
+	switch code {
+	case "42501", "42601", "42P01", "42703", "42883", "42P05", "42P03", "42704", "42803", "42804":
+		return true
+	}
+	return false
+}
+
+// scrubFields runs the detectors on every text of an error.
+func (e *engine) scrubFields(f *pgproto3.ErrorResponse) int {
+	set, with := e.s.Masks.Detectors()
+	if set == 0 {
+		return 0
+	}
+	count := 0
+	for _, s := range []*string{&f.Message, &f.Detail, &f.Hint, &f.Where, &f.InternalQuery, &f.SchemaName,
+		&f.TableName, &f.ColumnName, &f.DataTypeName, &f.ConstraintName} {
+		out, n := set.Scrub(nil, []byte(*s), with)
+		if n > 0 {
+			*s = string(out)
+			count += n
+		}
+	}
+	return count
+}
