@@ -165,6 +165,7 @@ func (e *Engine) actOnAnswer(in []byte, out *interceptor.Output) (int, bool, err
 		act = e.forward
 	}
 	act(out)
+	u.wire, u.taped, u.asked = trim(u.wire), trim(u.taped), nil
 	return size, true, nil
 }
 

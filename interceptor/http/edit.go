@@ -44,16 +44,26 @@ func betrays(name []byte) bool {
 
 // appendBlotted appends a header field, its value blotted out where it is a credential.
 func appendBlotted(b []byte, f wire.Field) []byte {
-	if !secret(f) {
-		return append(b, f.Line...)
+	switch {
+	case secret(f):
+		b = append(b, f.Name...)
+		return append(b, ": "+blot+"\r\n"...)
+	case pointsElsewhere(f):
+		b = append(append(b, f.Name...), ": "...)
+		return append(appendTarget(b, f.Value), "\r\n"...)
 	}
-	b = append(b, f.Name...)
-	return append(b, ": "+blot+"\r\n"...)
+	return append(b, f.Line...)
 }
 
-// appendTarget appends a request target with the values of secret parameters blotted out.
+// pointsElsewhere says that a field's value is a URL, whose query may hold a credential.
+func pointsElsewhere(f wire.Field) bool {
+	return f.Is("location") || f.Is("referer") || f.Is("content-location") || f.Is("x-original-url") || f.Is("x-rewrite-url")
+}
+
+// appendTarget appends a request target or URL without fragment, the values of secret parameters blotted out.
 func appendTarget(b []byte, target []byte) []byte {
-	path, query, ok := strings.Cut(string(target), "?")
+	whole, _, _ := strings.Cut(string(target), "#") // a fragment of a Location may be a token
+	path, query, ok := strings.Cut(whole, "?")
 	b = append(b, path...)
 	if !ok {
 		return b

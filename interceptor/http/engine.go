@@ -9,10 +9,11 @@ import (
 
 // Bounds of a conversation.
 const (
-	maxLine    = 32       // requests under way on one connection
-	maxSeen    = 64 << 10 // bytes of body that are read before a request is judged
-	maxDrain   = 16 << 20 // bytes of a refused upload that are dropped before the connection is reset
-	maxSwallow = 1 << 20  // bytes of a refused request's body that are read to keep the connection
+	maxReadings = 12       // ways to understand one request
+	maxLine     = 32       // requests under way on one connection
+	maxSeen     = 64 << 10 // bytes of body that are read before a request is judged
+	maxDrain    = 16 << 20 // bytes of a refused upload that are dropped before the connection is reset
+	maxSwallow  = 1 << 20  // bytes of a refused request's body that are read to keep the connection
 )
 
 // Engine is one HTTP/1.x connection.

@@ -40,8 +40,8 @@ func suite() protocoltest.Case {
 				up("GET / HTTP/1.0\r\nHost: a\r\n\r\n"), down("HTTP/1.0 200 OK\r\n\r\nall of it"), protocoltest.DownEOF(),
 			}},
 			{Name: "credentials", Questions: 1, Steps: []protocoltest.Step{
-				up("GET /?token=abc HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer s3cret\r\nCookie: sid=s3cret\r\n\r\n"),
-				down("HTTP/1.1 200 OK\r\nSet-Cookie: sid=s3cret\r\nContent-Length: 0\r\n\r\n"),
+				up("GET /?token=abc HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer s3cret\r\nCookie: sid=s3cret\r\nReferer: /?token=s3cret\r\n\r\n"),
+				down("HTTP/1.1 200 OK\r\nSet-Cookie: sid=s3cret\r\nLocation: /cb?code=s3cret&a=b#access_token=s3cret\r\nContent-Length: 0\r\n\r\n"),
 			}},
 			{Name: "large both ways", Questions: 1, Steps: []protocoltest.Step{
 				up("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n" + strings.Repeat("u", 300000)),
@@ -188,6 +188,14 @@ func TestOverriddenMethodIsJudged(t *testing.T) {
 	d.Send(interceptor.Up, []byte("POST /a HTTP/1.1\r\nHost: a\r\nX-HTTP-Method-Override: delete\r\n\r\n"))
 	if len(d.Written[interceptor.Up]) > 0 {
 		t.Error("a DELETE in disguise reached the server")
+	}
+}
+
+func TestOverriddenPathIsJudged(t *testing.T) {
+	d, _ := talk(t, denyPath("/admin"))
+	d.Send(interceptor.Up, []byte("GET /a HTTP/1.1\r\nHost: a\r\nX-Original-URL: /admin?x\r\n\r\n"))
+	if len(d.Written[interceptor.Up]) > 0 {
+		t.Error("a path in disguise reached the server")
 	}
 }
 

@@ -41,25 +41,37 @@ func (e *Engine) compose(body []byte) error {
 	}
 	r.Fingerprint = e.fingerprint(r, body)
 	u.asked, u.method = r, wire.MethodOf(u.req.Method)
-	u.others = e.readings(r, loose)
-	return nil
+	var err error
+	u.others, err = e.readings(r, loose)
+	return err
 }
 
 // readings are the other requests that a server may understand: another path, and another
-// method where a field overrides it. Nearly every request has none.
-func (e *Engine) readings(r *flow.Request, loose string) []*flow.Request {
+// method or path where a field overrides it. Nearly every request has none.
+func (e *Engine) readings(r *flow.Request, loose string) ([]*flow.Request, error) {
 	paths, methods := []string{r.HTTP.Path}, []string{r.HTTP.Method}
 	if loose != r.HTTP.Path {
 		paths = append(paths, loose)
 	}
 	for _, f := range e.up.head.Fields {
-		if f.Is("x-http-method-override") || f.Is("x-http-method") || f.Is("x-method-override") {
+		switch {
+		case f.Is("x-http-method-override"), f.Is("x-http-method"), f.Is("x-method-override"):
 			methods = append(methods, strings.ToUpper(string(f.Value)))
 			r.Changes = true
+		case f.Is("x-original-url"), f.Is("x-rewrite-url"):
+			path, _, _ := strings.Cut(string(f.Value), "?")
+			one, other, err := wire.Readings(path)
+			if err != nil {
+				return nil, err
+			}
+			paths = append(paths, one, other)
 		}
 	}
+	if len(paths)*len(methods) > maxReadings {
+		return nil, wire.ErrPath
+	}
 	if len(paths)+len(methods) == 2 {
-		return nil
+		return nil, nil
 	}
 	var all []*flow.Request
 	for _, path := range paths {
@@ -71,7 +83,7 @@ func (e *Engine) readings(r *flow.Request, loose string) []*flow.Request {
 			}
 		}
 	}
-	return all
+	return all, nil
 }
 
 // fingerprint is the same for requests that do the same: method, host, target,

@@ -125,8 +125,8 @@ func (e *Engine) editResponse(x *exchange, how passage) (changed bool) {
 		var hits int
 		d.wire, hits = appendMasked(d.wire, f, x.masks)
 		masked += hits
-		if secret(f) {
-			d.taped = append(append(d.taped, f.Name...), ": "+blot+"\r\n"...)
+		if secret(f) || hits == 0 && pointsElsewhere(f) {
+			d.taped = appendBlotted(d.taped, f)
 			continue
 		}
 		d.taped = append(d.taped, d.wire[start:]...)

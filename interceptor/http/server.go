@@ -71,7 +71,8 @@ func (e *Engine) sayLocal(x *exchange, out *interceptor.Output) error {
 // finish is where a response is over.
 func (e *Engine) finish(shut bool, out *interceptor.Output) {
 	e.line.pop()
-	e.down.state = downHead
+	d := &e.down
+	d.state, d.scrub, d.wire, d.taped = downHead, nil, trim(d.wire), trim(d.taped)
 	if shut {
 		out.End = true
 	}
@@ -263,6 +264,14 @@ func (e *Engine) releaseScrubbed(done bool, out *interceptor.Output) (err error)
 		return e.reel.close(interceptor.Down)
 	}
 	return nil
+}
+
+// trim gives a buffer back that an idle connection should not keep.
+func trim(b []byte) []byte {
+	if cap(b) > 8<<10 {
+		return nil
+	}
+	return b
 }
 
 // shrink gives a large buffer back.
