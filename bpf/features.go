@@ -99,4 +99,3 @@ func CanPin(dir string) error {
 	}
 	return os.Remove(probe)
 }
-
