@@ -13,16 +13,28 @@ type target struct {
 	others map[string]Name
 }
 
-// aimed describes an UPDATE, DELETE or MERGE.
-func aimed(rv *pg.RangeVar, from []*pg.Node) *target {
+// aimed describes an UPDATE, DELETE or MERGE. A sub-query or CTE over the whole target
+// counts as the target itself: joining with it leaves nothing out.
+func (w *walker) aimed(n withs, rv *pg.RangeVar, from []*pg.Node) *target {
 	t := &target{table: Name{rv.GetSchemaname(), rv.GetRelname()}, called: alias(rv), others: map[string]Name{}}
+	mirrors := map[string]bool{}
+	for _, c := range n.GetWithClause().GetCtes() {
+		cte := c.GetCommonTableExpr()
+		mirrors[cte.GetCtename()] = w.whole(cte.GetCtequery(), t)
+	}
 	for _, f := range from {
 		for _, o := range relationsOf(f) {
 			t.others[alias(o)] = Name{o.GetSchemaname(), o.GetRelname()}
+			if mirrors[o.GetRelname()] {
+				t.others[alias(o)] = t.table
+			}
 		}
-		if a := f.GetRangeSubselect().GetAlias().GetAliasname(); a != "" {
-			t.others[a] = Name{}
-		}
+		each(f, func(m any) bool {
+			if sub, ok := m.(*pg.RangeSubselect); ok && w.whole(sub.GetSubquery(), t) {
+				t.others[sub.GetAlias().GetAliasname()] = t.table
+			}
+			return true
+		})
 	}
 	return t
 }

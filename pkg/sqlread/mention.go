@@ -41,7 +41,7 @@ func (w *walker) columnsOf(n *pg.Node, t *target) []string {
 func (w *walker) joinsItself(n *pg.Node, t *target) bool {
 	for _, c := range refs(n, false) {
 		table, _ := split2(c)
-		if o, ok := t.others[table]; ok && o == t.table {
+		if o, ok := t.others[table]; ok && o.Name == t.table.Name {
 			return true
 		}
 	}

@@ -19,6 +19,9 @@ func (w *walker) does(n *pg.DoStmt) {
 			w.unknown("it runs a language that is not read here")
 			return
 		}
+		if d.GetDefname() == "as" && initialisesRecord(d.GetArg().GetString_().GetSval()) {
+			w.unknown("it gives a record its first value, which the PL/pgSQL parser does not show")
+		}
 	}
 	body, err := pg.ParsePlPgSqlToJSON(w.text)
 	var tree any
@@ -30,6 +33,30 @@ func (w *walker) does(n *pg.DoStmt) {
 	variables(tree, w.vars)
 	w.block(tree)
 	w.vars = nil
+}
+
+// initialisesRecord finds "r record := f()" and "r t%ROWTYPE DEFAULT f()" in a body:
+// libpg_query's tree leaves those expressions out.
+func initialisesRecord(body string) bool {
+	record, seen := false, false // in this declaration; in one before it, whose %TYPE may be taken
+	for l := (lexer{text: body}); ; {
+		t, ok := l.next()
+		if !ok {
+			return false
+		}
+		switch s := strings.ToLower(body[t.from:t.to]); {
+		case t.kind == broken:
+			return true
+		case s == "record" || s == "rowtype":
+			record, seen = true, true
+		case s == "type" && seen:
+			record = true
+		case s == ";" || s == "begin" || s == "loop":
+			record = false
+		case record && (s == "=" || s == "default"):
+			return true
+		}
+	}
 }
 
 // variables collects the names a block declares.

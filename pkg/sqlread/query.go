@@ -102,7 +102,7 @@ func (w *walker) inserts(n *pg.InsertStmt) {
 }
 
 func (w *walker) updates(n *pg.UpdateStmt) {
-	t := aimed(n.GetRelation(), n.GetFromClause())
+	t := w.aimed(n, n.GetRelation(), n.GetFromClause())
 	w.bounded = w.bounding(n.GetWhereClause(), t)
 	w.add(flow.Effect{Action: flow.Update, Object: w.relation(n.GetRelation()), Columns: columns(n.GetTargetList()), Bounded: w.bounded})
 	w.nodes(n.GetTargetList()...)
@@ -115,7 +115,7 @@ func (w *walker) updates(n *pg.UpdateStmt) {
 }
 
 func (w *walker) deletes(n *pg.DeleteStmt) {
-	t := aimed(n.GetRelation(), n.GetUsingClause())
+	t := w.aimed(n, n.GetRelation(), n.GetUsingClause())
 	w.bounded = w.bounding(n.GetWhereClause(), t)
 	w.add(flow.Effect{Action: flow.Delete, Object: w.relation(n.GetRelation()), Bounded: w.bounded})
 	w.nodes(n.GetUsingClause()...)
@@ -124,7 +124,7 @@ func (w *walker) deletes(n *pg.DeleteStmt) {
 }
 
 func (w *walker) merges(n *pg.MergeStmt) {
-	t := aimed(n.GetRelation(), []*pg.Node{n.GetSourceRelation()})
+	t := w.aimed(n, n.GetRelation(), []*pg.Node{n.GetSourceRelation()})
 	w.bounded = w.bounding(n.GetJoinCondition(), t)
 	name := w.relation(n.GetRelation())
 	w.add(flow.Effect{Action: flow.Merge, Object: name, Bounded: w.bounded})

@@ -26,7 +26,7 @@ func Read(text string) *Reading {
 	if r.Unread == "" {
 		r.Shape = shape(text)
 	}
-	r.Changes = changes(r.Statements)
+	r.Changes = r.Unread != "" || changes(r.Statements)
 	return r
 }
 
@@ -228,7 +228,7 @@ func (r *Reading) Resolve(known func(name string) *Statement) *Reading {
 	if out == nil {
 		return r
 	}
-	out.Changes = changes(out.Statements)
+	out.Changes = out.Unread != "" || changes(out.Statements)
 	return out
 }
 

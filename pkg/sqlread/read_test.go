@@ -56,6 +56,8 @@ func TestEffects(t *testing.T) {
 		"DELETE FROM t USING u WHERE u.id = 3":                                       "delete t!; read u",
 		"DELETE FROM t USING t AS o WHERE o.id = t.id":                               "delete t!; read t",
 		"DELETE FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id AND u.x = 1)": "delete t; read u",
+		"DELETE FROM t USING (SELECT id FROM public.t) x WHERE x.id = t.id":          "delete t!; read public.t",
+		"WITH x AS (SELECT id FROM t) DELETE FROM t USING x WHERE x.id = t.id":       "read t by cte; delete t!",
 		"INSERT INTO t (a) SELECT b FROM u":                                          "insert t(a); read u",
 		"SELECT a INTO b FROM c":                                                     "create b; read c",
 		"CREATE TABLE b AS EXECUTE p":                                                "create b; unknown p by execute",
@@ -117,6 +119,36 @@ func TestEffects(t *testing.T) {
 		}
 		if got := told(r); got != want {
 			t.Errorf("%s\n got %s (%s)\nwant %s", text, got, r.Unread, want)
+		}
+	}
+}
+
+// Every place of a PL/pgSQL body that holds an expression is read.
+func TestExpressionsOfAllPLpgSQLStatementsAreRead(t *testing.T) {
+	for _, body := range []string{
+		"DECLARE r record := evil(); BEGIN NULL; END", "DECLARE r t%ROWTYPE NOT NULL DEFAULT evil(); BEGIN NULL; END",
+		"DECLARE a record; b a%TYPE := evil(); BEGIN NULL; END",
+		"DECLARE r pg_class := evil(); BEGIN NULL; END", `DECLARE r "record" := evil(); BEGIN NULL; END`, "BEGIN DECLARE r t%rowtype = evil(); BEGIN NULL; END; END",
+		"DECLARE c CURSOR FOR SELECT evil(); BEGIN NULL; END",
+		"DECLARE c CURSOR (a int) FOR SELECT 1; BEGIN OPEN c(evil()); END", "DECLARE c refcursor; BEGIN OPEN c FOR SELECT evil(); END",
+		"DECLARE a int[]; BEGIN a[evil()] := 1; END", "DECLARE a int[]; BEGIN a[1] := evil(); END", "DECLARE r record; BEGIN r.x := evil(); END",
+		"BEGIN FOR i IN 1..evil() LOOP NULL; END LOOP; END", "BEGIN FOR i IN 1..2 BY evil() LOOP NULL; END LOOP; END",
+		"DECLARE r record; BEGIN FOR r IN SELECT evil() LOOP NULL; END LOOP; END",
+		"DECLARE x int; BEGIN FOREACH x IN ARRAY evil() LOOP NULL; END LOOP; END", "BEGIN WHILE evil() LOOP NULL; END LOOP; END",
+		"BEGIN LOOP EXIT WHEN evil(); END LOOP; END", "BEGIN LOOP CONTINUE WHEN evil(); END LOOP; END",
+		"BEGIN CASE evil() WHEN 1 THEN NULL; END CASE; END", "BEGIN CASE 1 WHEN evil() THEN NULL; END CASE; END",
+		"BEGIN CASE 1 WHEN 1 THEN NULL; ELSE PERFORM evil(); END CASE; END", "BEGIN IF true THEN NULL; ELSIF evil() THEN NULL; END IF; END",
+		"BEGIN IF true THEN NULL; ELSE PERFORM evil(); END IF; END", "BEGIN ASSERT evil(); END", "BEGIN ASSERT true, evil(); END",
+		"BEGIN RAISE EXCEPTION USING message = evil(); END", "BEGIN RAISE NOTICE '%', evil(); END",
+		"BEGIN NULL; EXCEPTION WHEN OTHERS THEN PERFORM evil(); END", "BEGIN BEGIN PERFORM evil(); END; END",
+		"DECLARE x int; BEGIN SELECT evil() INTO x; END", "DECLARE x int; BEGIN EXECUTE 'a' INTO x USING evil(); END",
+		"DECLARE c refcursor; r record; BEGIN FETCH RELATIVE evil() FROM c INTO r; END", "BEGIN CALL evil(); END",
+		"DECLARE c CURSOR (a int) FOR SELECT 1; BEGIN FOR r IN c(evil()) LOOP NULL; END LOOP; END",
+		"DECLARE x int; BEGIN x = evil(); END", "DECLARE a int[]; BEGIN a[1:evil()] := '{}'; END",
+	} {
+		r := Read("DO $$ " + body + " $$")
+		if s := told(r); !strings.Contains(s, "execute evil") && !strings.Contains(s, flow.Unknown) {
+			t.Errorf("%s reads as %s", body, s)
 		}
 	}
 }

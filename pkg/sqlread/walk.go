@@ -57,7 +57,10 @@ func (w *walker) act(action, object string) { w.add(flow.Effect{Action: action, 
 
 // unknown notes that something was not understood.
 func (w *walker) unknown(why string) {
+	quiet := w.quiet
+	w.quiet = false // even inside a definition
 	w.act(flow.Unknown, "")
+	w.quiet = quiet
 	w.st.Opaque = true
 	w.unread = why
 }
