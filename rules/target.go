@@ -104,3 +104,14 @@ func (r *reader) tls(into *TLS) func(*yaml.Node) {
 		}
 	}
 }
+
+// String is the level's name in a policy.
+func (l RecordLevel) String() string {
+	switch l {
+	case RecordFull:
+		return "full"
+	case RecordResults:
+		return "results"
+	}
+	return "statements"
+}

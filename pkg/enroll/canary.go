@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,6 +37,7 @@ type Canaries struct {
 	// Command runs Sing in a process: this binary's hidden verb.
 	Command []string
 
+	heard    atomic.Uint64
 	mu       sync.Mutex
 	expected map[string]chan flow.Origin // by nonce
 }
@@ -98,12 +100,16 @@ func (c *Canaries) forget(nonce string) {
 	delete(c.expected, nonce)
 }
 
+// Heard is how many connections to a canary's address came so far.
+func (c *Canaries) Heard() uint64 { return c.heard.Load() }
+
 // Answer recognises a canary among the proxy's connections, and answers it. A
 // connection to a canary's address that is none is nobody's: it is not answered.
 func (c *Canaries) Answer(conn net.Conn, origin flow.Origin) bool {
 	if origin.Destination != canaryTargets[0] && origin.Destination != canaryTargets[1] {
 		return false
 	}
+	c.heard.Add(1)
 	_ = conn.SetDeadline(time.Now().Add(canaryTimeout))
 	nonce, err := bufio.NewReader(io.LimitReader(conn, 64)).ReadString('\n')
 	if err != nil {

@@ -3,14 +3,12 @@ package enroll
 import (
 	"errors"
 	"fmt"
-	"net"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
-
-	"github.com/vishvananda/netlink"
 )
 
 // Move puts a running process, with all its threads, into a cgroup of Make.
@@ -22,19 +20,47 @@ func Move(root, cgroup string, pid int) error {
 	return nil
 }
 
-// Sever ends the network connections that processes of a cgroup had before it was
-// enrolled: their sockets carry another cgroup's hooks. It returns how many it could
+// Sever ends the network connections that processes of a cgroup, and of those
+// below it, had before it was enrolled: their sockets carry another cgroup's hooks, and a
+// connected datagram socket is seen by no hook at all. It returns how many it could
 // not end; they are uncovered until their process closes them.
 func Sever(root, cgroup string) (uncovered int, err error) {
-	data, err := os.ReadFile(filepath.Join(root, cgroup, "cgroup.procs"))
+	pids, err := pidsBelow(filepath.Join(root, cgroup))
 	if err != nil {
 		return 0, fmt.Errorf("end older connections: %w", err)
 	}
 	inodes := map[uint32]bool{}
-	for _, pid := range strings.Fields(string(data)) {
+	for _, pid := range pids {
 		socketsOf(pid, inodes)
 	}
-	return destroy(inodes)
+	if len(inodes) == 0 {
+		return 0, nil
+	}
+	uncovered, err = destroy(inodes)
+	if err != nil {
+		return uncovered, fmt.Errorf("end older connections: %w", err)
+	}
+	return uncovered + packetSockets(inodes), nil
+}
+
+// pidsBelow lists the processes of a cgroup directory and those below it.
+func pidsBelow(dir string) ([]string, error) {
+	var pids []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() != "cgroup.procs" {
+			if errors.Is(err, fs.ErrNotExist) && path != dir {
+				return nil // a cgroup that went while we looked has no processes
+			}
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if errors.Is(err, syscall.EOPNOTSUPP) {
+			return nil // threaded: its processes are listed in its domain
+		}
+		pids = append(pids, strings.Fields(string(data))...)
+		return err
+	})
+	return pids, err
 }
 
 // socketsOf adds the inodes of a process's sockets.
@@ -57,28 +83,36 @@ func socketsOf(pid string, into map[uint32]bool) {
 	}
 }
 
-// destroy ends the inet sockets among inodes (sock_diag SOCK_DESTROY, kernel 4.9
-// with CONFIG_INET_DIAG_DESTROY).
+// destroy ends the internet sockets among inodes.
 func destroy(inodes map[uint32]bool) (uncovered int, err error) {
-	for _, family := range []uint8{syscall.AF_INET, syscall.AF_INET6} {
-		tcp, tcpErr := netlink.SocketDiagTCP(family)
-		udp, udpErr := netlink.SocketDiagUDP(family)
-		err = errors.Join(err, tcpErr, udpErr)
-		for _, s := range append(tcp, udp...) {
-			if !inodes[s.INode] {
-				continue
-			}
-			if !end(s) {
-				uncovered++
-			}
+	sockets, err := inetSockets()
+	if err != nil {
+		return len(inodes), err
+	}
+	for _, s := range sockets {
+		if inodes[s.inode] && s.destroy() != nil {
+			uncovered++
 		}
 	}
-	return uncovered, err
+	return uncovered, nil
 }
 
-// end destroys one socket; only TCP's can be named to the library.
-func end(s *netlink.Socket) bool {
-	local := &net.TCPAddr{IP: s.ID.Source, Port: int(s.ID.SourcePort)}
-	remote := &net.TCPAddr{IP: s.ID.Destination, Port: int(s.ID.DestinationPort)}
-	return netlink.SocketDestroy(local, remote) == nil
+// packetSockets counts the AF_PACKET sockets among inodes: they cannot be ended.
+func packetSockets(inodes map[uint32]bool) int {
+	data, err := os.ReadFile("/proc/net/packet")
+	if err != nil {
+		return 0 // a kernel without packet sockets
+	}
+	count := 0
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 {
+			continue
+		}
+		inode, err := strconv.ParseUint(fields[len(fields)-1], 10, 32)
+		if err == nil && inodes[uint32(inode)] {
+			count++
+		}
+	}
+	return count
 }
