@@ -41,6 +41,7 @@ type client struct {
 	fault   error           // what is wrong with the request; nil: nothing
 	answer  interceptor.Answer
 	close   bool // no further request is read after this one
+	durable bool // the answer to another reading asked for the disk
 	taken   bool // the body under way goes on tape
 	drained int  // bytes dropped in upDeaf
 	method  wire.Method
@@ -144,6 +145,10 @@ func (e *Engine) actOnAnswer(in []byte, out *interceptor.Output) (int, bool, err
 		return 0, false, err
 	}
 	if allowed(u.answer) && len(u.others) > 0 {
+		if err := e.reel.verdict(u.asked, u.answer); err != nil {
+			return 0, false, err
+		}
+		u.durable = u.durable || u.answer.Durable
 		u.asked, u.others = u.others[0], u.others[1:]
 		e.ask(nil, out)
 		return 0, false, nil
@@ -198,7 +203,8 @@ func (e *Engine) refuse(p problem, x exchange, out *interceptor.Output) {
 func (e *Engine) forward(out *interceptor.Output) {
 	u := &e.up
 	raise := u.req.Upgrade != nil && !offersH2C(&u.req) || string(u.req.Method) == "CONNECT"
-	out.Durable = out.Durable || u.answer.Durable
+	out.Durable = out.Durable || u.durable || u.answer.Durable
+	u.durable = false
 	if len(u.wire) > 0 {
 		out.Put(u.wire)
 	} else {

@@ -283,3 +283,16 @@ func TestApprovalsCoverTheBody(t *testing.T) {
 		t.Error("another payment is the same")
 	}
 }
+
+func TestEveryAnswerCountsForTheDisk(t *testing.T) {
+	d, tape := talk(t, func(r *flow.Request, _ error) interceptor.Answer {
+		return interceptor.Answer{Verdict: flow.Allow, Rule: "held", Durable: r.HTTP.Path == "/a%2Fb"}
+	})
+	d.Send(interceptor.Up, []byte("GET /a%2fb HTTP/1.1\r\nHost: a\r\n\r\n"))
+	if len(d.Written[interceptor.Up]) == 0 || tape.Syncs != 1 {
+		t.Errorf("%d bytes went up after %d syncs", len(d.Written[interceptor.Up]), tape.Syncs)
+	}
+	if got := strings.Count(string(tape.Stream(interceptor.TapeVerdict)), `"held"`); got != 2 {
+		t.Errorf("%d of 2 verdicts are on tape", got)
+	}
+}

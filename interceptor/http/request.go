@@ -41,6 +41,7 @@ func (e *Engine) compose(body []byte) error {
 	}
 	r.Fingerprint = e.fingerprint(r, body)
 	u.asked, u.method = r, wire.MethodOf(u.req.Method)
+	u.durable = false
 	var err error
 	u.others, err = e.readings(r, loose)
 	return err
