@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/chaperone-dev/chaperone/pkg/api"
+	"github.com/chaperone-dev/chaperone/pkg/approval"
+	"github.com/chaperone-dev/chaperone/pkg/flow"
+	"github.com/chaperone-dev/chaperone/rules"
+)
+
+// openControl opens the control socket.
+func (h *house) openControl(context.Context) error {
+	l, err := api.Listen(h.config.ControlSocket)
+	if err != nil {
+		return err
+	}
+	h.control = api.NewServer(api.House{
+		Enrolled: h.tenants.registry.Covers, Desk: h.desk, Log: h.log,
+		Status: h.status, Enrollments: h.enrollments, Enroll: h.enroll, Unenroll: h.unenroll,
+		Begin: h.Begin, Release: h.Release,
+		Sessions: h.sessions, Kill: h.kill, Reload: h.reload,
+		Identities: h.identities, Targets: h.targets, Grants: h.grants,
+		Shutdown: func(context.Context) error { h.shutdown(); return nil },
+		Acted:    h.acted,
+	})
+	h.doors.Go(func() {
+		if err := h.control.Serve(l); err != nil && h.closing.Err() == nil {
+			h.log.Error("control socket lost", "err", err)
+		}
+	})
+	h.later(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		return h.control.Close(ctx)
+	})
+	return nil
+}
+
+// acted journals what an administrator did.
+func (h *house) acted(act, by string, err error) {
+	ev := flow.Event{Type: flow.AdminAct, Result: map[string]any{"act": act, "by": by}}
+	if err != nil {
+		ev.Result["refused"] = err.Error()
+	}
+	if err := h.record.Log(ev); err != nil {
+		h.log.Error("administrative act not recorded", "act", act, "err", err)
+	}
+}
+
+func (h *house) status(ctx context.Context) (api.Status, error) {
+	host, _ := os.Hostname() // only for show
+	enrollments, err := h.enrollments(ctx)
+	if err != nil {
+		return api.Status{}, err
+	}
+	return api.Status{
+		Version: version, Host: host, PID: os.Getpid(), Started: h.started, Draining: h.closing.Err() != nil,
+		Policy: h.policyStatus(), Canary: h.lastCanary(),
+		Recorder:    api.RecorderStatus{Path: h.state("record"), Seq: h.record.Mark().Seq, Bytes: h.record.Used()},
+		Enrollments: enrollments, Flows: len(h.server.Flows()), Asks: h.desk.Counts()[approval.Pending],
+		Notes: h.notes,
+	}, nil
+}
+
+func (h *house) policyStatus() api.PolicyStatus {
+	generation, loaded, err := h.law.standing()
+	s := api.PolicyStatus{Source: h.config.Policy, Generation: generation, Loaded: loaded}
+	if err != nil {
+		s.Error = err.Error()
+	}
+	return s
+}
+
+func (h *house) reload(ctx context.Context) (api.PolicyStatus, error) {
+	if err := h.law.reload(ctx); err != nil {
+		return h.policyStatus(), fmt.Errorf("%w: %w", api.ErrInvalid, err)
+	}
+	return h.policyStatus(), nil
+}
+
+func (h *house) sessions(context.Context) ([]api.Session, error) {
+	var list []api.Session
+	for _, f := range h.server.Flows() {
+		list = append(list, api.Session{ID: f.ID, Flow: f})
+	}
+	return list, nil
+}
+
+func (h *house) kill(_ context.Context, k api.Kill) (int, error) {
+	return h.server.Kill(func(f flow.Flow) bool {
+		return k.Session != "" && f.ID == k.Session || k.Identity != "" && f.Identity == k.Identity
+	}), nil
+}
+
+func (h *house) identities(context.Context) ([]api.Identity, error) {
+	var list []api.Identity
+	flows := h.flowsBy(func(f flow.Flow) string { return f.Identity })
+	for _, i := range h.law.policy().Identities() {
+		a := api.Identity{Identity: i.Identity, Expired: i.Expired(time.Now()), Flows: flows[i.Name]}
+		for _, e := range h.tenants.registry.List() {
+			if e.Identity == i.Name {
+				a.Enrollments = append(a.Enrollments, e.Cgroup)
+			}
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+func (h *house) flowsBy(key func(flow.Flow) string) map[string]int {
+	count := map[string]int{}
+	for _, f := range h.server.Flows() {
+		count[key(f)]++
+	}
+	return count
+}
+
+func (h *house) targets(context.Context) ([]api.Target, error) {
+	var list []api.Target
+	for _, t := range h.law.policy().Targets() {
+		a := api.Target{Name: t.Name, Protocol: t.Protocol, Record: t.Record.String(), TLS: t.TLS.Upstream}
+		for _, address := range t.Addresses {
+			a.Addresses = append(a.Addresses, address.String())
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+func (h *house) grants(context.Context) ([]api.Grant, error) {
+	var list []api.Grant
+	p := h.law.policy()
+	for _, i := range p.Identities() {
+		for _, t := range p.Targets() {
+			g, err := p.Grant(i.Name, t.Name, time.Now())
+			if err == nil {
+				list = append(list, grantOf(g))
+			}
+		}
+	}
+	return list, nil
+}
+
+// grantOf shows a grant as a flow that opened now would get it.
+func grantOf(g rules.Grant) api.Grant {
+	shown := api.Grant{Identity: g.Identity, Target: g.Target, Approval: "none"}
+	if !g.Until.IsZero() {
+		shown.TTL = time.Until(g.Until).Round(time.Second)
+	}
+	return shown
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/chaperone-dev/chaperone/bpf"
+	"github.com/chaperone-dev/chaperone/pkg/config"
+	"github.com/chaperone-dev/chaperone/pkg/enroll"
+)
+
+// finding is one line of doctor's: a capability, and what follows from it.
+type finding struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Needed bool   `json:"needed"` // without it nothing is enforced
+	Effect string `json:"effect"`
+}
+
+func newDoctor() *cobra.Command {
+	cmd := &cobra.Command{Use: "doctor", Short: "what this kernel and host can enforce", Args: args(cobra.NoArgs)}
+	config.DaemonFlags(cmd.Flags())
+	format := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := config.Load(cmd.Flags())
+		if err != nil {
+			return usageError{err}
+		}
+		findings := examine(c)
+		l := listing{Header: []string{"", "WHAT", "EFFECT"}, Values: findings}
+		sick := false
+		for _, f := range findings {
+			mark := "ok"
+			switch {
+			case !f.OK && f.Needed:
+				mark, sick = "MISSING", true
+			case !f.OK:
+				mark = "limited"
+			}
+			l.Rows = append(l.Rows, []string{mark, f.Name, f.Effect})
+		}
+		if err := show(*format, l); err != nil {
+			return err
+		}
+		if sick {
+			return exitCode(exitFailed)
+		}
+		return nil
+	}
+	return cmd
+}
+
+// examine looks at the host, in the order in which things build on each other.
+func examine(c *config.Config) []finding {
+	findings := []finding{
+		needed("root", os.Geteuid() == 0, "programs can be loaded and cgroups enrolled", "run as root: sudo chaperone doctor"),
+	}
+	root, err := enroll.Root()
+	findings = append(findings, needed("cgroup v2", err == nil, "mounted at "+root, fmt.Sprint(err)))
+	if err == nil {
+		for _, f := range bpf.Features() {
+			findings = append(findings, finding{f.Name, f.OK, f.Core, f.Effect})
+		}
+	}
+	_, err = os.Stat(root + "/cgroup.procs")
+	findings = append(findings,
+		needed("pinning", bpf.CanPin(c.PinDir) == nil, "a killed daemon leaves enrolled processes refused, not free", fmt.Sprint(bpf.CanPin(c.PinDir))),
+		limited("kernel", true, release(), ""),
+		limited("IPv6 loopback", ipv6(), "IPv6 connections are proxied", "no ::1 here: IPv6 connections of enrolled processes are refused"),
+		limited("Yama ptrace", yama(), "enrolled processes cannot trace other processes of their user", "an enrolled process can trace other processes of its user: set kernel.yama.ptrace_scope=1, or give it a user of its own"),
+		needed("state directory", writable(c.StateDir), c.StateDir+" can be written", c.StateDir+" cannot be written: nothing could be recorded"),
+	)
+	return findings
+}
+
+func needed(name string, ok bool, good, bad string) finding {
+	f := limited(name, ok, good, bad)
+	f.Needed = true
+	return f
+}
+
+func limited(name string, ok bool, good, bad string) finding {
+	if ok {
+		return finding{Name: name, OK: true, Effect: good}
+	}
+	return finding{Name: name, Effect: bad}
+}
+
+func release() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+func ipv6() bool {
+	data, err := os.ReadFile("/proc/net/if_inet6")
+	return err == nil && strings.Contains(string(data), "00000000000000000000000000000001")
+}
+
+func yama() bool {
+	data, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
+	return err == nil && strings.TrimSpace(string(data)) != "0"
+}
+
+// writable says that dir, or the place where it would be made, can be written.
+func writable(dir string) bool {
+	for dir != "/" && dir != "." {
+		if _, err := os.Stat(dir); err == nil {
+			return unix.Access(dir, unix.W_OK) == nil
+		}
+		dir = dir[:strings.LastIndexByte(dir, '/')]
+	}
+	return true
+}

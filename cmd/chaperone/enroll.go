@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/chaperone-dev/chaperone/pkg/api"
+	"github.com/chaperone-dev/chaperone/pkg/config"
+
+	"github.com/chaperone-dev/chaperone/bpf"
+)
+
+func newEnroll() *cobra.Command {
+	return enrollVerb("enroll", "bind running processes to an identity", true, (*api.Client).Enroll, func(e api.Enrollment) string {
+		text := fmt.Sprintf("%s is enrolled for %s", e.Cgroup, e.Identity)
+		if e.Uncovered > 0 {
+			text += fmt.Sprintf("; %d older connections could not be ended (restart the processes)", e.Uncovered)
+		}
+		if e.Verified.IsZero() {
+			text += "; the canary FAILED: see chaperone status"
+		}
+		return text
+	})
+}
+
+func newUnenroll() *cobra.Command {
+	return enrollVerb("unenroll", "end an enrollment", false, (*api.Client).Unenroll, func(e api.Enrollment) string {
+		return fmt.Sprintf("%s is free", e.Cgroup)
+	})
+}
+
+func enrollVerb(use, short string, named bool, do func(*api.Client, context.Context, api.Enroll) (api.Enrollment, error), say func(api.Enrollment) string) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: args(cobra.NoArgs)}
+	var q api.Enroll
+	cmd.Flags().StringVar(&q.Identity, "identity", "", "which identity")
+	cmd.Flags().StringVar(&q.Unit, "unit", "", "a systemd unit")
+	cmd.Flags().StringVar(&q.Cgroup, "cgroup", "", "a cgroup, by its path below the cgroup v2 mount")
+	cmd.Flags().IntVar(&q.PID, "pid", 0, "a process: it is moved into a cgroup of its own")
+	cmd.Flags().StringVar(&q.Container, "container", "", "a container")
+	if named {
+		_ = cmd.MarkFlagRequired("identity")
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		client, err := dial(cmd)
+		if err != nil {
+			return err
+		}
+		if !named && q.Identity == "" {
+			q.Identity = "-" // whoever's it is
+		}
+		e, err := do(client, cmd.Context(), q)
+		if err != nil {
+			return err
+		}
+		fmt.Println(say(e))
+		return nil
+	}
+	return cmd
+}
+
+func newCleanup() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "cleanup", Short: "take Chaperone's programs off the kernel: enrolled processes are free afterwards", Args: args(cobra.NoArgs),
+	}
+	config.DaemonFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := config.Load(cmd.Flags())
+		if err != nil {
+			return usageError{err}
+		}
+		if _, err := api.Dial(c.ControlSocket).Status(cmd.Context()); err == nil {
+			return api.Hint(fmt.Errorf("a daemon is running: %w", api.ErrRefused), "stop it first")
+		}
+		return bpf.Remove(c.PinDir)
+	}
+	return cmd
+}

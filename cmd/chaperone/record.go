@@ -1,0 +1,168 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/chaperone-dev/chaperone/pkg/api"
+	"github.com/chaperone-dev/chaperone/pkg/config"
+	"github.com/chaperone-dev/chaperone/pkg/flow"
+	"github.com/chaperone-dev/chaperone/pkg/record"
+)
+
+func newRecord() *cobra.Command {
+	cmd := &cobra.Command{Use: "record", Short: "read and verify the host's record"}
+	cmd.AddCommand(newRecordTail(), newRecordSearch(), newRecordExport(), newRecordVerify(), newRecordCheckpoint())
+	return cmd
+}
+
+// recordDir is where the record is, whether or not a daemon writes it.
+func recordDir(cmd *cobra.Command) (string, error) {
+	c, err := config.Load(cmd.Flags())
+	if err != nil {
+		return "", usageError{err}
+	}
+	return filepath.Join(c.StateDir, "record"), nil
+}
+
+func openRecord(cmd *cobra.Command) (*record.Reader, error) {
+	dir, err := recordDir(cmd)
+	if err != nil {
+		return nil, err
+	}
+	r, err := record.OpenReader(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, api.Hint(fmt.Errorf("no record in %s: %w", dir, api.ErrNotFound), "name another state directory with --state-dir")
+	}
+	return r, err
+}
+
+func newRecordTail() *cobra.Command {
+	cmd := &cobra.Command{Use: "tail", Short: "print the last events, and with -f those to come", Args: args(cobra.NoArgs)}
+	follow := cmd.Flags().BoolP("follow", "f", false, "go on as events come")
+	lines := cmd.Flags().IntP("lines", "n", 20, "how many to begin with")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		r, err := openRecord(cmd)
+		if err != nil {
+			return err
+		}
+		var last []flow.Event
+		next := uint64(0)
+		for ev, err := range r.Events(0) {
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "chaperone:", err)
+				continue
+			}
+			next = ev.Seq + 1
+			if last = append(last, ev); len(last) > *lines {
+				last = last[1:]
+			}
+		}
+		for _, ev := range last {
+			printEvent(ev)
+		}
+		if !*follow {
+			return nil
+		}
+		for ev, err := range r.Follow(cmd.Context(), next) {
+			if err != nil {
+				return err
+			}
+			printEvent(ev)
+		}
+		return nil
+	}
+	return cmd
+}
+
+func printEvent(ev flow.Event) {
+	fmt.Printf("%6d  %s  %-18s %s\n", ev.Seq, ev.Time.Local().Format("2006-01-02 15:04:05.000"), ev.Type, strings.Join(gist(ev), " "))
+}
+
+// gist is what a line can say of an event.
+func gist(ev flow.Event) []string {
+	var words []string
+	add := func(name, value string) {
+		if value != "" {
+			words = append(words, name+"="+oneLine(value, 100))
+		}
+	}
+	add("identity", ev.Identity)
+	add("target", ev.Target)
+	add("session", ev.Session)
+	if ev.Verdict != nil {
+		add("verdict", string(ev.Verdict.Verdict))
+		add("rule", ev.Verdict.Rule)
+		add("reason", ev.Verdict.Reason)
+	}
+	if ev.Ask != nil {
+		add("ask", ev.Ask.ID)
+		add("state", ev.Ask.State)
+		add("by", ev.Ask.By)
+	}
+	if ev.Request != nil {
+		add("request", ev.Request.Text)
+	}
+	if outcome, ok := ev.Result["outcome"].(string); ok {
+		add("outcome", outcome)
+	}
+	return words
+}
+
+func newRecordSearch() *cobra.Command {
+	cmd := &cobra.Command{Use: "search [TEXT]", Short: "find events", Args: args(cobra.MaximumNArgs(1))}
+	identity := cmd.Flags().String("identity", "", "of this identity")
+	kind := cmd.Flags().String("type", "", "of this type, such as ask.resolved")
+	since := cmd.Flags().Duration("since", 0, "not older than this")
+	cmd.RunE = func(cmd *cobra.Command, text []string) error {
+		r, err := openRecord(cmd)
+		if err != nil {
+			return err
+		}
+		found := 0
+		for ev, err := range r.Events(0) {
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "chaperone:", err)
+				continue
+			}
+			switch {
+			case *identity != "" && ev.Identity != *identity, *kind != "" && ev.Type != *kind,
+				*since > 0 && time.Since(ev.Time) > *since, len(text) == 1 && !mentions(ev, text[0]):
+				continue
+			}
+			printEvent(ev)
+			found++
+		}
+		if found == 0 {
+			return fmt.Errorf("no such event: %w", api.ErrNotFound)
+		}
+		return nil
+	}
+	return cmd
+}
+
+func mentions(ev flow.Event, text string) bool {
+	data, err := json.Marshal(ev)
+	return err == nil && strings.Contains(strings.ToLower(string(data)), strings.ToLower(text))
+}
+
+func newRecordExport() *cobra.Command {
+	return &cobra.Command{
+		Use: "export", Short: "write all events as NDJSON", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := openRecord(cmd)
+			if err != nil {
+				return err
+			}
+			return r.Export(os.Stdout, 0)
+		},
+	}
+}

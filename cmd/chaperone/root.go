@@ -1,0 +1,56 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/chaperone-dev/chaperone/pkg/api"
+	"github.com/chaperone-dev/chaperone/pkg/config"
+)
+
+// newRoot lists the verbs. Verbs parse, ask the daemon or the record, and print.
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "chaperone",
+		Short: "a chaperone beside every subagent",
+		Long: "Chaperone turns the connections of enrolled processes to a proxy that knows who they are,\n" +
+			"holds risky requests for a person, masks what they must not see, and records what they did.",
+		SilenceErrors: true,
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			cmd.SilenceUsage = true // from here on an error is not one of usage
+		},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	config.CommonFlags(root.PersistentFlags())
+	root.AddCommand(
+		newDaemon(), newRun(),
+		newEnroll(), newUnenroll(),
+		newStatus(), newDoctor(),
+		newPolicy(),
+		newAsks(), newApprove(), newDeny(),
+		newGrants(), newIdentities(), newTargets(),
+		newSessions(), newKill(),
+		newRecord(), newCA(), newCleanup(),
+		newVersion(),
+		newReader(), newCanary(),
+	)
+	return root
+}
+
+// args wraps an argument check so that its complaint is one of usage.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, given []string) error {
+		if err := check(cmd, given); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
+// dial loads the configuration and returns a client of the daemon's control socket.
+func dial(cmd *cobra.Command) (*api.Client, error) {
+	c, err := config.Load(cmd.Flags())
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return api.Dial(c.ControlSocket), nil
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/chaperone-dev/chaperone/pkg/api"
+)
+
+func newStatus() *cobra.Command {
+	cmd := &cobra.Command{Use: "status", Short: "what is enrolled, and when it was last verified", Args: args(cobra.NoArgs)}
+	format := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		client, err := dial(cmd)
+		if err != nil {
+			return err
+		}
+		s, err := client.Status(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if *format != "table" {
+			return show(*format, listing{Values: s})
+		}
+		return printStatus(s)
+	}
+	return cmd
+}
+
+func printStatus(s api.Status) error {
+	fmt.Printf("chaperone  %s, pid %d on %s, up %s\n", s.Version, s.PID, s.Host, time.Since(s.Started).Round(time.Second))
+	fmt.Printf("policy     %s, generation %d, loaded %s\n", s.Policy.Source, s.Policy.Generation, ago(s.Policy.Loaded))
+	if s.Policy.Error != "" {
+		fmt.Printf("           the last edit was NOT taken: %s\n", s.Policy.Error)
+	}
+	fmt.Printf("canary     %s\n", canary(s.Canary))
+	fmt.Printf("record     %s, entry %d, %d bytes\n", s.Recorder.Path, s.Recorder.Seq, s.Recorder.Bytes)
+	if s.Recorder.Error != "" {
+		fmt.Printf("           cannot be written: %s\n", s.Recorder.Error)
+	}
+	fmt.Printf("now        %d flows, %d asks pending\n", s.Flows, s.Asks)
+	for _, n := range s.Notes {
+		fmt.Printf("note       %s\n", n)
+	}
+	if len(s.Enrollments) == 0 {
+		fmt.Println("nothing is enrolled")
+		return nil
+	}
+	fmt.Println()
+	l := listing{Header: []string{"IDENTITY", "CGROUP", "SOURCE", "SINCE", "VERIFIED", "FLOWS", "REMARKS"}}
+	for _, e := range s.Enrollments {
+		l.Rows = append(l.Rows, []string{e.Identity, e.Cgroup, e.Source, ago(e.Since), ago(e.Verified), strconv.Itoa(e.Flows), remarks(e)})
+	}
+	return show("table", l)
+}
+
+func remarks(e api.Enrollment) string {
+	text := ""
+	if e.Advisory != "" {
+		text = "advisory: " + e.Advisory
+	}
+	if e.Uncovered > 0 {
+		text += fmt.Sprintf(" %d uncovered connections", e.Uncovered)
+	}
+	return text
+}
+
+func canary(c api.Canary) string {
+	text := "never verified"
+	if !c.Verified.IsZero() {
+		text = "verified " + ago(c.Verified)
+	}
+	if c.Error != "" {
+		text += "; last attempt FAILED: " + c.Error
+	}
+	return text
+}
+
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return time.Since(t).Round(time.Second).String() + " ago"
+}
