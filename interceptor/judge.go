@@ -23,8 +23,7 @@ type waiter interface {
 func (s *Session) judge(ctx context.Context, q Question, w waiter) Answer {
 	req, err := q(ctx)
 	if err != nil {
-		s.Log.Warn("request not read", "session", s.ID, "err", err)
-		return Answer{Verdict: flow.Deny, Cause: ByIgnorance, Message: "the request could not be read"}
+		return s.unread(err)
 	}
 	policy := s.policy()
 	d := s.decide(policy, req)
@@ -41,6 +40,17 @@ func (s *Session) judge(ctx context.Context, q Question, w waiter) Answer {
 	if err := s.note(req, &a, d.Verdict); err != nil {
 		s.Log.Error("decision not recorded", "session", s.ID, "err", err)
 		return Answer{Verdict: flow.Deny, Cause: ByIgnorance, Message: "the decision could not be recorded"}
+	}
+	return a
+}
+
+// unread refuses a request that could not be read.
+func (s *Session) unread(why error) Answer {
+	s.Log.Warn("request not read", "session", s.ID, "err", why)
+	s.Meter.Request(s.Flow.Identity, s.Target.Name, flow.Deny)
+	a := Answer{Verdict: flow.Deny, Cause: ByIgnorance, Message: "the request could not be read"}
+	if err := s.note(nil, &a, flow.Deny); err != nil {
+		s.Log.Error("decision not recorded", "session", s.ID, "err", err)
 	}
 	return a
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -188,8 +189,28 @@ func (s *Server) converse(ctx context.Context, c *Conn, p Protocol) error {
 	if !stop() {
 		return fmt.Errorf("open: %w", context.DeadlineExceeded)
 	}
-	defer c.Client.Close()
+	defer hangUp(c.Client)
 	return drive(ctx, c, engine)
+}
+
+// Closing with unread bytes makes the kernel send a reset, which takes along what
+// the client has not read yet: our last words.
+const (
+	hangUpTime  = time.Second
+	hangUpBytes = 1 << 20
+)
+
+// hangUp ends a connection so that the client hears what was said last.
+func hangUp(conn net.Conn) {
+	defer conn.Close()
+	half, ok := conn.(interface{ CloseWrite() error })
+	if !ok {
+		return
+	}
+	_ = conn.SetDeadline(time.Now().Add(hangUpTime)) // the session's end may have let it pass
+	if half.CloseWrite() == nil {
+		_, _ = io.CopyN(io.Discard, conn, hangUpBytes) // until the client's end, the bound, or the time
+	}
 }
 
 // reset closes a TCP connection so that its peer sees a reset, not an end.

@@ -251,11 +251,24 @@ func (h *house) evict(cgroup string) error {
 	return h.parted(e, "released")
 }
 
+// clearOut evicts what a daemon before this one left of runs that are over.
+func (h *house) clearOut() {
+	for _, e := range h.tenants.registry.List() {
+		if !strings.HasPrefix(e.Source, "run") || !enroll.Empty(h.tenants.root, e.Cgroup) {
+			continue
+		}
+		if err := h.evict(e.Cgroup); err != nil {
+			h.log.Warn("an old run's cgroup not removed", "cgroup", e.Cgroup, "err", err)
+		}
+	}
+}
+
 // keepEnrolled makes the enrollments what policy and host say, until ctx ends.
 func (h *house) keepEnrolled(ctx context.Context) {
 	tick := time.NewTicker(reconcileEvery)
 	defer tick.Stop()
 	proved := time.Time{}
+	h.clearOut()
 	for {
 		h.reconcile(ctx)
 		h.recount()

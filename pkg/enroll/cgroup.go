@@ -86,6 +86,12 @@ func Unmake(root, cgroup string) error {
 	}
 }
 
+// Empty says that no process is in a cgroup or below it.
+func Empty(root, cgroup string) bool {
+	data, err := os.ReadFile(filepath.Join(root, cgroup, "cgroup.events"))
+	return err == nil && strings.Contains(string(data), "populated 0\n")
+}
+
 // removeTree removes a cgroup and those below it: directories only, since the
 // files in them are the kernel's.
 func removeTree(dir string) error {
