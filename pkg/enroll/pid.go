@@ -40,7 +40,7 @@ func Sever(root, cgroup string) (uncovered int, err error) {
 	if err != nil {
 		return uncovered, fmt.Errorf("end older connections: %w", err)
 	}
-	return uncovered + packetSockets(inodes), nil
+	return uncovered + unlisted(inodes), nil
 }
 
 // pidsBelow lists the processes of a cgroup directory and those below it.
@@ -83,35 +83,52 @@ func socketsOf(pid string, into map[uint32]bool) {
 	}
 }
 
-// destroy ends the internet sockets among inodes.
+// destroy ends the internet sockets among inodes, and takes those it found off the list.
 func destroy(inodes map[uint32]bool) (uncovered int, err error) {
 	sockets, err := inetSockets()
 	if err != nil {
 		return len(inodes), err
 	}
 	for _, s := range sockets {
-		if inodes[s.inode] && s.destroy() != nil {
+		if !inodes[s.inode] {
+			continue
+		}
+		delete(inodes, s.inode)
+		if s.destroy() != nil {
 			uncovered++
 		}
 	}
 	return uncovered, nil
 }
 
-// packetSockets counts the AF_PACKET sockets among inodes: they cannot be ended.
-func packetSockets(inodes map[uint32]bool) int {
-	data, err := os.ReadFile("/proc/net/packet")
-	if err != nil {
-		return 0 // a kernel without packet sockets
-	}
+// otherTables list sockets that sock_diag may not show, or cannot end; with the column of the inode.
+var otherTables = []struct {
+	path   string
+	column int
+}{
+	{"/proc/net/packet", 8},
+	{"/proc/net/raw", 9}, {"/proc/net/raw6", 9},
+	{"/proc/net/udplite", 9}, {"/proc/net/udplite6", 9},
+	{"/proc/net/icmp", 9}, {"/proc/net/icmp6", 9},
+}
+
+// unlisted counts the sockets among inodes that are in one of those tables.
+func unlisted(inodes map[uint32]bool) int {
 	count := 0
-	for line := range strings.Lines(string(data)) {
-		fields := strings.Fields(line)
-		if len(fields) == 0 {
-			continue
+	for _, table := range otherTables {
+		data, err := os.ReadFile(table.path)
+		if err != nil {
+			continue // a kernel without them
 		}
-		inode, err := strconv.ParseUint(fields[len(fields)-1], 10, 32)
-		if err == nil && inodes[uint32(inode)] {
-			count++
+		for line := range strings.Lines(string(data)) {
+			fields := strings.Fields(line)
+			if len(fields) <= table.column {
+				continue
+			}
+			inode, err := strconv.ParseUint(fields[table.column], 10, 32)
+			if err == nil && inodes[uint32(inode)] {
+				count++
+			}
 		}
 	}
 	return count

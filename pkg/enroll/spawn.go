@@ -51,14 +51,17 @@ func AccountOf(name string) (*Account, error) {
 }
 
 // Start starts cmd inside the cgroup directory dir: it is there before its
-// first instruction (clone3 with CLONE_INTO_CGROUP), so nothing can slip out in between. Descriptors
-// other than the standard three are not inherited (Go opens with close-on-exec),
-// and standard ones that are network sockets are refused: they were made outside.
+// first instruction (clone3 with CLONE_INTO_CGROUP), so nothing can slip out in between. Sockets
+// among the descriptors we inherited ourselves are closed on exec (our own are
+// anyway), and standard ones that are network sockets are refused: they were made outside.
 func Start(cmd *exec.Cmd, dir string, as *Account) error {
 	for i, f := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
 		if file, ok := f.(*os.File); ok && isNetwork(file) {
 			return fmt.Errorf("descriptor %d is a network socket from outside: it would not be covered", i)
 		}
+	}
+	if err := closeSockets(); err != nil {
+		return fmt.Errorf("start: %w", err)
 	}
 	d, err := os.Open(dir)
 	if err != nil {
@@ -83,4 +86,22 @@ func Start(cmd *exec.Cmd, dir string, as *Account) error {
 func isNetwork(f *os.File) bool {
 	domain, err := syscall.GetsockoptInt(int(f.Fd()), syscall.SOL_SOCKET, syscall.SO_DOMAIN)
 	return err == nil && domain != syscall.AF_UNIX
+}
+
+// closeSockets marks this process's sockets, the standard descriptors excepted, to be closed on exec.
+func closeSockets() error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("list descriptors: %w", err)
+	}
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd < 3 {
+			continue
+		}
+		if _, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_DOMAIN); err == nil {
+			syscall.CloseOnExec(fd)
+		}
+	}
+	return nil
 }
