@@ -70,6 +70,8 @@ targets:
     addresses: ["127.0.0.1:%[1]d", "[::1]:%[1]d"]
 grants:
   - {identity: compat, target: server, ttl: 24h, approval: none}
+rules: # what is refused where no rule names it
+  - {name: all-of-it, target: server, when: 'request.kind in ["query", "function-call", "replication"]', verdict: allow}
 `
 
 // modulePaths are the drivers whose suites run, with the packages that need a server.

@@ -11,7 +11,8 @@
 //	ask VARIABLE            wait for a pending ask and put its id into VARIABLE
 //
 // and the variables PGHOST PGPORT PGUSER PGDATABASE (a database of its own), DSN,
-// SERVER (address:port), CGROUP (an empty cgroup of the story's) and CHAPERONE_*.
+// SERVER (address:port), CGROUP (an empty cgroup of the story's, below the cgroup v2 mount),
+// CGROUP_DIR (its folder) and CHAPERONE_*.
 package scripts
 
 import (
@@ -106,7 +107,8 @@ func (h *house) setup(env *testscript.Env) error {
 		{"PGHOST", "127.0.0.1"}, {"PGPORT", strconv.Itoa(h.postgres.Port)}, {"PGUSER", "postgres"}, {"PGDATABASE", name},
 		{"DSN", fmt.Sprintf("postgresql://postgres@127.0.0.1:%d/%s", h.postgres.Port, name)},
 		{"SERVER", h.postgres.Addr()},
-		{"CGROUP", group.Path},
+		{"CGROUP", "/" + filepath.Base(group.Path)},
+		{"CGROUP_DIR", group.Path},
 		{"CHAPERONE_CONFIG", filepath.Join(state, "chaperone.yaml")},
 		{"CHAPERONE_STATE_DIR", filepath.Join(state, "state")},
 		{"CHAPERONE_CONTROL_SOCKET", filepath.Join(state, "control.sock")},

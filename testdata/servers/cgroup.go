@@ -15,6 +15,7 @@ import (
 // processes in it even where no controller is enabled.
 type Cgroup struct {
 	Path string
+	root string
 	dir  *os.File
 }
 
@@ -24,15 +25,15 @@ func NewCgroup(name string) (*Cgroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openCgroup(filepath.Join(root, name))
+	return openCgroup(root, filepath.Join(root, name))
 }
 
 // Child makes a cgroup inside c.
 func (c *Cgroup) Child(name string) (*Cgroup, error) {
-	return openCgroup(filepath.Join(c.Path, name))
+	return openCgroup(c.root, filepath.Join(c.Path, name))
 }
 
-func openCgroup(path string) (*Cgroup, error) {
+func openCgroup(root, path string) (*Cgroup, error) {
 	if err := os.Mkdir(path, 0o755); err != nil {
 		return nil, err
 	}
@@ -40,8 +41,11 @@ func openCgroup(path string) (*Cgroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Cgroup{Path: path, dir: dir}, nil
+	return &Cgroup{Path: path, root: root, dir: dir}, nil
 }
+
+// Name is c's path below the cgroup v2 mount, as /proc/PID/cgroup spells it.
+func (c *Cgroup) Name() string { return c.Path[len(c.root):] }
 
 // FD is what clone3 wants, to start a process inside.
 func (c *Cgroup) FD() int { return int(c.dir.Fd()) }

@@ -77,7 +77,7 @@ func (c *Chaperone) Run(args ...string) (string, error) {
 
 // Enroll binds a cgroup to an identity.
 func (c *Chaperone) Enroll(identity string, group *Cgroup) error {
-	out, err := c.Run("enroll", "--identity", identity, "--cgroup", group.Path)
+	out, err := c.Run("enroll", "--identity", identity, "--cgroup", group.Name())
 	if err != nil {
 		return fmt.Errorf("enroll: %w: %s", err, strings.TrimSpace(out))
 	}
