@@ -147,7 +147,7 @@ func (h *house) enroll(ctx context.Context, q api.Enroll) (api.Enrollment, error
 // cgroupOf is the one cgroup a request names.
 func (h *house) cgroupOf(q api.Enroll) (string, error) {
 	if q.Cgroup != "" {
-		return q.Cgroup, nil
+		return "/" + strings.TrimPrefix(strings.TrimPrefix(q.Cgroup, h.tenants.root), "/"), nil // either way people write it
 	}
 	found, err := enroll.UnitCgroups(h.tenants.root, q.Unit)
 	if err != nil {
@@ -178,19 +178,12 @@ func (h *house) enrollPID(ctx context.Context, q api.Enroll) (api.Enrollment, er
 }
 
 func (h *house) unenroll(_ context.Context, q api.Enroll) (api.Enrollment, error) {
-	cgroup := q.Cgroup
+	cgroup, err := h.cgroupOf(q)
 	if q.PID != 0 {
-		found, err := enroll.CgroupOf(q.PID)
-		if err != nil {
-			return api.Enrollment{}, fmt.Errorf("%w: %w", api.ErrNotFound, err)
-		}
-		cgroup = found
-	} else if q.Unit != "" {
-		found, err := h.cgroupOf(q)
-		if err != nil {
-			return api.Enrollment{}, err
-		}
-		cgroup = found
+		cgroup, err = enroll.CgroupOf(q.PID)
+	}
+	if err != nil {
+		return api.Enrollment{}, fmt.Errorf("%w: %w", api.ErrNotFound, err)
 	}
 	e, err := h.tenants.registry.Remove(cgroup)
 	if err != nil {
