@@ -129,12 +129,13 @@ type view struct {
 	columns map[attribute]mask.Mask
 	hidden  map[uint32]bool // tables with masked columns
 	tainted map[uint32]bool // memo of taints
+	views   map[string]bool // names of relations that are not plain tables
 	names   map[string]bool // names of relations that may show masked values, in any schema
 }
 
 // see applies masks to a snapshot.
 func (c *catalog) see(s *snapshot, who string, masks *rules.Masks) *view {
-	v := &view{snap: s, masks: masks, hidden: map[uint32]bool{}, tainted: map[uint32]bool{}, names: map[string]bool{}}
+	v := &view{snap: s, masks: masks, hidden: map[uint32]bool{}, tainted: map[uint32]bool{}, names: map[string]bool{}, views: map[string]bool{}}
 	c.mu.Lock()
 	if c.stuck == nil {
 		c.stuck = map[string]map[attribute]mask.Mask{}
@@ -157,6 +158,9 @@ func (c *catalog) see(s *snapshot, who string, masks *rules.Masks) *view {
 	for oid, r := range s.relations {
 		if v.taints(oid, 0) {
 			v.names[r.name] = true
+		}
+		if r.kind != 'r' && r.kind != 'p' && oid >= firstUser {
+			v.views[r.name] = true
 		}
 	}
 	return v
@@ -264,10 +268,15 @@ func (v *view) cleanStatement(s *sqlread.Statement) bool {
 			return false
 		}
 	}
+	return !v.calls(s)
+}
+
+// calls says whether a statement calls a function that is not the system's.
+func (v *view) calls(s *sqlread.Statement) bool {
 	for _, n := range s.Functions {
 		if v.snap.functions[n.Name] {
-			return false
+			return true
 		}
 	}
-	return true
+	return false
 }

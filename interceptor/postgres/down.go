@@ -10,9 +10,8 @@ import (
 
 // feedDown walks what the server sends.
 func (e *engine) feedDown(w *walk) error {
-	if e.phase == startup { // the server waits for the startup packet, and so do we
-		e.release(w)
-		return nil
+	if e.phase == startup {
+		return nil // the server waits for the startup packet, and so do we
 	}
 	for {
 		if e.phase == raw {
@@ -24,9 +23,7 @@ func (e *engine) feedDown(w *walk) error {
 			return nil
 		}
 		w.settle()
-		if e.release(w); w.out.End {
-			return nil
-		}
+		e.release(w)
 		if w.left() < wire.HeaderSize {
 			return nil
 		}
@@ -50,11 +47,6 @@ func (e *engine) release(w *walk) {
 			e.reels[interceptor.Down].put(e.notices)
 		}
 		e.notices = e.notices[:0]
-	}
-	if e.last != nil {
-		w.put(e.last)
-		w.out.End = true
-		e.last = nil
 	}
 }
 

@@ -272,11 +272,12 @@ rules:
     timeout: 1m
 %s`
 
-// policy is policyText filled in. A "-" takes its rules away.
+// policy is policyText filled in. A leading "-" takes its rules away.
 func policy(record, more string) string {
 	text := fmt.Sprintf(policyText, postgres.port, record, more)
-	if more == "-" {
-		text, _, _ = strings.Cut(text, "rules:")
+	if rest, bare := strings.CutPrefix(more, "-"); bare {
+		text, _, _ = strings.Cut(text, "people:")
+		return text + rest
 	}
 	return text
 }

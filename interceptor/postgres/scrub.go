@@ -60,7 +60,7 @@ func (e *engine) scrub(w *walk, o *owed, typ byte, size int) (bool, error) {
 	}
 	n := 0
 	if e.s.Masks.HasColumns() && !e.saysNothing(o, f) {
-		n += strip(f)
+		n += strip(f, e.ownWords(o))
 	}
 	n += e.scrubFields(f)
 	if n == 0 {
@@ -93,10 +93,37 @@ func (e *engine) saysNothing(o *owed, f *pgproto3.ErrorResponse) bool {
 	return false
 }
 
-// strip leaves severity, code and place, and the message where its class
-// speaks of statements and servers only.
-func strip(f *pgproto3.ErrorResponse) int {
-	if !plainClass(f.Code) {
+// ownWords says that an error's message is the server's: no code of users ran, whose RAISE
+// could claim any SQLSTATE. Triggers run where a statement changes something.
+func (e *engine) ownWords(o *owed) bool {
+	if o == nil || o.step == stepParse {
+		return true
+	}
+	if o.stmt == nil || !o.stmt.known || o.stmt.renamed || e.view == nil || e.view.snap.operators {
+		return false
+	}
+	r := o.stmt.j.reading
+	if r == nil || r.Unread != "" || r.Changes {
+		return false
+	}
+	for i := range r.Statements {
+		s := &r.Statements[i]
+		if s.Opaque || e.view.calls(s) {
+			return false
+		}
+		for _, n := range s.Relations {
+			if e.view.views[n.Name] {
+				return false // what a view calls is not seen
+			}
+		}
+	}
+	return true
+}
+
+// strip leaves severity, code and place, and the message where it is the server's own and
+// its class speaks of statements and servers only.
+func strip(f *pgproto3.ErrorResponse, own bool) int {
+	if !own || !plainClass(f.Code) {
 		f.Message = "chaperone: the text of this message is hidden, since it may show masked values"
 	}
 	f.Detail, f.Hint, f.Where, f.InternalQuery = "", "", "", ""
@@ -106,8 +133,7 @@ func strip(f *pgproto3.ErrorResponse) int {
 }
 
 // plainClass lists the SQLSTATE classes (errcodes.txt) whose messages the server makes from
-// the statement's text and its own state, never from rows. RAISE can claim any
-// code, but only functions of users raise, and those are denied their say by strip's caller.
+// the statement's text and its own state, never from rows.
 func plainClass(code string) bool {
 	if len(code) != 5 {
 		return false

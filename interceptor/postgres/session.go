@@ -82,6 +82,7 @@ type engine struct {
 	reels   [2]reel
 	notices []byte // for the client, at the next message boundary
 	last    []byte // the FATAL the session ends with
+	dead    bool   // an error was returned: nothing is forwarded any more
 }
 
 // walk is one pass over the bytes of one Feed. What lies between run and pos is
@@ -150,6 +151,10 @@ var errRecord = errors.New("the session could not be recorded")
 // Feed implements interceptor.Engine.
 func (e *engine) Feed(dir interceptor.Direction, in []byte, out *interceptor.Output) (int, error) {
 	w := walk{e: e, dir: dir, in: in, out: out}
+	if e.dead {
+		e.sayLast(&w)
+		return 0, nil
+	}
 	var err error
 	if dir == interceptor.Up {
 		err = e.feedUp(&w)
@@ -175,12 +180,19 @@ func (e *engine) end(w *walk, err error) {
 			e.last = fatal("58030", "chaperone ended this session: it could not be recorded", "")
 		}
 	}
-	w.out.Kick = true
+	e.dead, w.out.Kick = true, true
+	if w.dir == interceptor.Down {
+		e.sayLast(w)
+	}
+}
+
+// sayLast says why the session ends, if a message may stand there.
+func (e *engine) sayLast(w *walk) {
 	if w.dir == interceptor.Down && e.rest[interceptor.Down] == 0 {
 		w.out.Put(e.last)
-		w.out.End = true
 		e.last = nil
 	}
+	w.out.End = true
 }
 
 // EOF implements interceptor.Engine. What waits incomplete is dropped.

@@ -22,7 +22,7 @@ type reel struct {
 func (r *reel) add(b []byte) {
 	switch {
 	case len(b) == 0:
-	case len(r.run) == 0:
+	case len(r.run) == 0 && !r.copied:
 		r.run = b
 	case !r.copied && cap(r.run) >= len(r.run)+len(b) && unsafe.SliceData(r.run[len(r.run):cap(r.run)]) == unsafe.SliceData(b):
 		r.run = r.run[:len(r.run)+len(b)]
