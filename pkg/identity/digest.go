@@ -29,6 +29,20 @@ type fileKey struct {
 	mtime, ctime syscall.Timespec
 }
 
+// keyOf identifies the file at path, following links.
+func keyOf(path string) (fileKey, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fileKey{}, err
+	}
+	return keyIn(info), nil
+}
+
+func keyIn(info os.FileInfo) fileKey {
+	s := info.Sys().(*syscall.Stat_t)
+	return fileKey{uint64(s.Dev), s.Ino, s.Size, s.Mtim, s.Ctim}
+}
+
 // of is the SHA-256, in hex, of the executable at path (/proc/PID/exe: the one that runs).
 func (d *digests) of(path string) (string, error) {
 	f, err := os.Open(path)
@@ -40,12 +54,11 @@ func (d *digests) of(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s := info.Sys().(*syscall.Stat_t)
-	k := fileKey{uint64(s.Dev), s.Ino, s.Size, s.Mtim, s.Ctim}
+	k := keyIn(info)
 	if sum, ok := d.recall(k); ok {
 		return sum, nil
 	}
-	if s.Size > maxExe {
+	if k.size > maxExe {
 		return "", errTooLarge
 	}
 	h := sha256.New()

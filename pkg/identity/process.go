@@ -46,9 +46,27 @@ type key struct {
 	start uint64
 }
 
+// seen is a process as it was read, good as long as it runs the same program
+// with the same arguments: exec changes them and keeps pid and start.
 type seen struct {
 	process flow.Process
+	program program
 	until   time.Time
+}
+
+// program is what exec changes.
+type program struct {
+	exe  fileKey
+	argv string
+}
+
+func programOf(pid int) (program, bool) {
+	exe, err := keyOf(filepath.Join(proc(pid), "exe"))
+	if err != nil {
+		return program{}, false
+	}
+	argv, err := readSome(filepath.Join(proc(pid), "cmdline"), maxArgv)
+	return program{exe, string(argv)}, err == nil
 }
 
 // New returns a reader.
@@ -64,17 +82,23 @@ func (r *Reader) Read(o flow.Origin) flow.Process {
 	}
 	p.Start = start
 	k := key{p.PID, start}
-	if known, ok := r.recall(k); ok {
+	now, ok := programOf(p.PID)
+	if known, recent := r.recall(k, now); ok && recent {
 		known.UID = o.UID
 		return known
 	}
 	p.Partial = false
 	r.fill(&p)
 	if again, err := startOf(p.PID); err != nil || again != start {
-		p.Partial = true
+		return flow.Process{PID: p.PID, UID: o.UID, Partial: true} // what was read may be another's
+	}
+	if after, still := programOf(p.PID); !ok || !still || after != now {
+		p.Partial = true // it was read across an exec
 		return p
 	}
-	r.remember(k, p)
+	if !p.Partial {
+		r.remember(k, now, p)
+	}
 	return p
 }
 
@@ -98,23 +122,23 @@ func (r *Reader) fill(p *flow.Process) {
 	p.Ancestors = ancestors(p.PID)
 }
 
-func (r *Reader) recall(k key) (flow.Process, bool) {
+func (r *Reader) recall(k key, now program) (flow.Process, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s, ok := r.recent[k]
-	if !ok || r.now().After(s.until) {
+	if !ok || s.program != now || r.now().After(s.until) {
 		return flow.Process{}, false
 	}
 	return s.process, true
 }
 
-func (r *Reader) remember(k key, p flow.Process) {
+func (r *Reader) remember(k key, now program, p flow.Process) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.recent) >= keepAtMost {
 		clear(r.recent)
 	}
-	r.recent[k] = seen{p, r.now().Add(keepFor)}
+	r.recent[k] = seen{p, now, r.now().Add(keepFor)}
 }
 
 func proc(pid int) string { return filepath.Join("/proc", strconv.Itoa(pid)) }

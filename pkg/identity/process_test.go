@@ -1,0 +1,129 @@
+package identity
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/chaperone-dev/chaperone/pkg/flow"
+)
+
+// origin is a connect of a process, now.
+func origin(t *testing.T, pid int) flow.Origin {
+	t.Helper()
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		t.Fatal(err)
+	}
+	return flow.Origin{TGID: uint32(pid), UID: 12, Time: time.Duration(now.Nano())}
+}
+
+// child starts a shell that says "ready" after each line it reads, and does as it says.
+func child(t *testing.T, script string, args ...string) (*exec.Cmd, func(string) string) {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", append([]string{"-c", script, "sh"}, args...)...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+	lines := bufio.NewReader(out)
+	return cmd, func(say string) string {
+		_, _ = in.Write([]byte(say))
+		line, _ := lines.ReadString('\n')
+		return line
+	}
+}
+
+func TestAProcessIsReadWhole(t *testing.T) {
+	cmd, say := child(t, "echo ready; read x", "--password="+secret)
+	say("")
+	p := New().Read(origin(t, cmd.Process.Pid))
+	exe, err := filepath.EvalSymlinks("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(content)
+	if p.Partial || p.PID != cmd.Process.Pid || p.UID != 12 || p.Exe != exe || p.ExeSHA256 != hex.EncodeToString(sum[:]) {
+		t.Errorf("read %+v", p)
+	}
+	if strings.Contains(strings.Join(p.Argv, " "), secret) || !slices.Contains(p.Argv, "--password="+redacted) {
+		t.Errorf("argv %q", p.Argv)
+	}
+	if len(p.Ancestors) == 0 || p.Ancestors[0].PID != os.Getpid() {
+		t.Errorf("ancestors %+v", p.Ancestors)
+	}
+}
+
+func TestAPidThatWasGivenToAnotherIsNotMistaken(t *testing.T) {
+	cmd, say := child(t, "echo ready; read x")
+	say("")
+	o := origin(t, cmd.Process.Pid)
+	o.Time -= time.Minute // connected before this process was there
+	if p := New().Read(o); !p.Partial || p.Exe != "" || p.Argv != nil {
+		t.Errorf("read %+v", p)
+	}
+}
+
+func TestAProcessThatIsGoneIsPartial(t *testing.T) {
+	cmd := exec.Command("/bin/true")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if p := New().Read(origin(t, cmd.Process.Pid)); !p.Partial || p.PID != cmd.Process.Pid || p.Exe != "" {
+		t.Errorf("read %+v", p)
+	}
+}
+
+// A process keeps its pid and start when it becomes another program.
+func TestExecIsSeen(t *testing.T) {
+	cmd, say := child(t, "echo ready; read x; exec cat")
+	say("")
+	r := New()
+	before := r.Read(origin(t, cmd.Process.Pid))
+	if again := r.Read(origin(t, cmd.Process.Pid)); again.ExeSHA256 != before.ExeSHA256 {
+		t.Errorf("read again: %+v", again)
+	}
+	if got := say("go\nnow\n"); got != "now\n" { // cat's echo: the exec is over
+		t.Fatalf("the child said %q", got)
+	}
+	after := r.Read(origin(t, cmd.Process.Pid))
+	if after.Start != before.Start || filepath.Base(after.Exe) != "cat" || after.ExeSHA256 == before.ExeSHA256 {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+}
+
+func TestUnitOfACgroup(t *testing.T) {
+	for cgroup, want := range map[string]string{
+		"/system.slice/billing.service":                        "billing.service",
+		"/system.slice/billing.service/worker":                 "billing.service",
+		"/user.slice/user-1000.slice/session-3.scope":          "session-3.scope",
+		"/user.slice/user@1000.service/app.slice/app.service":  "app.service",
+		"/kubepods.slice/pod1.slice/cri-containerd-abc.scope/": "cri-containerd-abc.scope",
+		"/": "", "": "",
+	} {
+		if got := unitOf(cgroup); got != want {
+			t.Errorf("%q: %q, want %q", cgroup, got, want)
+		}
+	}
+}
