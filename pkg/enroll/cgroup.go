@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -121,9 +122,27 @@ func inodeOf(dir string) (uint64, error) {
 	return s.Ino, nil
 }
 
-// UnitCgroups finds the cgroups of a systemd unit: every directory of its name.
+// UnitCgroups finds the cgroups of a systemd unit.
 func UnitCgroups(root, unit string) ([]string, error) {
-	return Find(root, func(cgroup string) bool { return filepath.Base(cgroup) == unit })
+	return Find(root, func(cgroup string) bool { return UnitOf(cgroup) == unit })
+}
+
+// UnitOf is the system unit whose cgroup this is, "" when it is none's. The system's units
+// stand below slices only. What stands below a unit may be delegated to its user, who
+// can give a directory any name: /user.slice/user-7.slice/user@7.service/billing.service is not billing.service.
+func UnitOf(cgroup string) string {
+	above, unit := path.Split(strings.Trim(cgroup, "/"))
+	for step := range strings.SplitSeq(strings.Trim(above, "/"), "/") {
+		if step != "" && !strings.HasSuffix(step, ".slice") {
+			return ""
+		}
+	}
+	for _, kind := range []string{".service", ".scope", ".slice", ".socket", ".mount", ".swap"} { // systemd.unit(5): those that have a cgroup
+		if strings.HasSuffix(unit, kind) {
+			return unit
+		}
+	}
+	return ""
 }
 
 // Find lists the cgroups that match, outermost only: what is below is covered with them.

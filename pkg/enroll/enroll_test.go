@@ -249,12 +249,33 @@ func TestCoversWhatIsBelow(t *testing.T) {
 
 func TestFindTellsTheOutermost(t *testing.T) {
 	p := newPlace(t)
-	p.make(t, "/x.service/inner/x.service")
-	p.make(t, "/deep/x.service")
-	found, err := UnitCgroups(p.root, "x.service")
+	p.make(t, "/x/inner/x")
+	p.make(t, "/deep/x")
+	found, err := Find(p.root, func(cgroup string) bool { return filepath.Base(cgroup) == "x" && strings.HasPrefix(cgroup, p.name) })
 	slices.Sort(found)
-	if want := []string{p.name + "/deep/x.service", p.name + "/x.service"}; err != nil || !slices.Equal(found, want) {
+	if want := []string{p.name + "/deep/x", p.name + "/x"}; err != nil || !slices.Equal(found, want) {
 		t.Errorf("found %v (%v), want %v", found, err, want)
+	}
+}
+
+// Who may make directories below his own unit must not be taken for another.
+func TestAUnitStandsBelowSlicesOnly(t *testing.T) {
+	for cgroup, want := range map[string]string{
+		"/billing.service":                                     "billing.service",
+		"/system.slice/billing.service":                        "billing.service",
+		"/system.slice/system-billing.slice/billing@1.service": "billing@1.service",
+		"/ci.slice": "ci.slice",
+		"/user.slice/user-7.slice/session-1.scope":                 "session-1.scope",
+		"/user.slice/user-7.slice/user@7.service/billing.service":  "",
+		"/system.slice/other.service/billing.service":              "",
+		"/system.slice/other.service/system.slice/billing.service": "",
+		"/machine/billing.service":                                 "",
+		"/system.slice/billing":                                    "",
+		"/":                                                        "",
+	} {
+		if got := UnitOf(cgroup); got != want {
+			t.Errorf("%s: %q, want %q", cgroup, got, want)
+		}
 	}
 }
 

@@ -216,12 +216,15 @@ func cgroupOf(text string) string {
 	return ""
 }
 
-// unitOf is the innermost systemd unit in a cgroup path.
+// unitOf is the system's unit a cgroup belongs to: the outermost, for what is below
+// may be delegated to its user, who can give a directory any name.
 func unitOf(cgroup string) string {
-	steps := strings.Split(cgroup, "/")
-	for i := len(steps) - 1; i >= 0; i-- {
-		if strings.HasSuffix(steps[i], ".service") || strings.HasSuffix(steps[i], ".scope") {
-			return steps[i]
+	for step := range strings.SplitSeq(strings.Trim(cgroup, "/"), "/") {
+		if strings.HasSuffix(step, ".service") || strings.HasSuffix(step, ".scope") {
+			return step
+		}
+		if !strings.HasSuffix(step, ".slice") {
+			return ""
 		}
 	}
 	return ""

@@ -118,7 +118,9 @@ func TestUnitOfACgroup(t *testing.T) {
 		"/system.slice/billing.service":                        "billing.service",
 		"/system.slice/billing.service/worker":                 "billing.service",
 		"/user.slice/user-1000.slice/session-3.scope":          "session-3.scope",
-		"/user.slice/user@1000.service/app.slice/app.service":  "app.service",
+		"/user.slice/user@1000.service/app.slice/app.service":  "user@1000.service",
+		"/system.slice/other.service/billing.service":          "other.service",
+		"/made/billing.service":                                "",
 		"/kubepods.slice/pod1.slice/cri-containerd-abc.scope/": "cri-containerd-abc.scope",
 		"/": "", "": "",
 	} {
