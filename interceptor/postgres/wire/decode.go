@@ -32,12 +32,6 @@ func ErrorFields(body []byte) (*pgproto3.ErrorResponse, error) {
 	return e, decode(e, body)
 }
 
-// Parse reads the body of a Parse message.
-func Parse(body []byte) (*pgproto3.Parse, error) {
-	p := new(pgproto3.Parse)
-	return p, decode(p, body)
-}
-
 // Bind reads the body of a Bind message.
 func Bind(body []byte) (*pgproto3.Bind, error) {
 	b := new(pgproto3.Bind)
@@ -61,16 +55,12 @@ func AppendNotice(dst []byte, e *pgproto3.NoticeResponse) []byte {
 	return mustEncode(dst, e)
 }
 
-func mustEncode(dst []byte, m pgproto3.BackendMessage) []byte {
-	switch m := m.(type) {
-	case interface{ Encode([]byte) ([]byte, error) }:
-		out, err := m.Encode(dst)
-		if err != nil {
-			panic("a message made here cannot be encoded: " + err.Error())
-		}
-		return out
-	case interface{ Encode([]byte) []byte }:
-		return m.Encode(dst)
+func mustEncode(dst []byte, m interface {
+	Encode([]byte) ([]byte, error)
+}) []byte {
+	out, err := m.Encode(dst)
+	if err != nil {
+		panic("a message made here cannot be encoded: " + err.Error())
 	}
-	panic("a message without an encoder")
+	return out
 }

@@ -1,0 +1,78 @@
+package postgres
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+func rendered(t *testing.T, w *watched) []Rendered {
+	t.Helper()
+	var all []Rendered
+	for _, one := range w.tapes.all {
+		r := NewRenderer()
+		one.mu.Lock()
+		for _, e := range one.entries {
+			for i := 0; i < len(e.body); i += 100 { // the cut must not matter
+				all = append(all, r.Feed(e.kind, e.body[i:min(len(e.body), i+100)], e.at)...)
+			}
+		}
+		one.mu.Unlock()
+		all = append(all, r.Flush()...)
+	}
+	return all
+}
+
+func TestTapeIsReadBack(t *testing.T) {
+	w := watch(t, "full", "")
+	c := connect(t, w, "postgres")
+	var word string
+	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeCacheStatement, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol} {
+		if err := c.QueryRow(t.Context(), "select word from plain where id = $1", mode, 7).Scan(&word); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var a, b any
+	if err := c.QueryRow(t.Context(), "select 12345.678::numeric, '2020-02-03'::date", pgx.QueryExecModeCacheStatement).Scan(&a, &b); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = c.Exec(t.Context(), "truncate plain")
+	_, _ = c.Exec(t.Context(), "select 1; select 1/0", pgx.QueryExecModeSimpleProtocol)
+	var lines []string
+	for _, r := range rendered(t, w) {
+		line := fmt.Sprintf("%v%v%v%v", r.Statement, r.Parameters, r.Rows, r.Tag)
+		if r.Error != nil {
+			line += r.Error.Code
+		}
+		lines = append(lines, line)
+	}
+	got := strings.Join(lines, "\n")
+	want := strings.Join([]string{
+		"select word from plain where id = $1[7][[word 7]]SELECT 1",
+		"select word from plain where id = $1[7][[word 7]]SELECT 1",
+		"select word from plain where id =  '7' [][[word 7]]SELECT 1",
+		"select 12345.678::numeric, '2020-02-03'::date[][[12345.678 2020-02-03]]SELECT 1",
+		"truncate plain[][]42501",
+		"select 1; select 1/0[][[1]]SELECT 122012",
+	}, "\n")
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func FuzzRenderer(f *testing.F) {
+	for _, turn := range conversation {
+		f.Add([]byte(turn[0]), []byte(turn[1]))
+	}
+	f.Fuzz(func(t *testing.T, up, down []byte) {
+		r := NewRenderer()
+		r.Feed(2, up, epoch)
+		r.Feed(3, down, epoch)
+		r.Flush()
+		if len(r.pending) != 0 {
+			t.Error("something is left after Flush")
+		}
+	})
+}
