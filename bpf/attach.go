@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/cilium/ebpf"
@@ -17,6 +18,12 @@ import (
 // ErrGone means that an enrolled cgroup does not exist any more.
 var ErrGone = errors.New("the cgroup is gone")
 
+// maxDepth is MAX_DEPTH of settings.h: how far down the root's programs look for a task's enrollment.
+const maxDepth = 16
+
+// ErrDepth means that a cgroup is the root, or too far below it to be found again.
+var ErrDepth = fmt.Errorf("only cgroups 1 to %d steps below the root can be enrolled", maxDepth)
+
 // Enroll attaches the programs to the cgroup directory at path, under the
 // enrollment's number. Doing it again replaces the programs without a gap.
 func (d *Door) Enroll(path string, id uint32) error {
@@ -26,6 +33,9 @@ func (d *Door) Enroll(path string, id uint32) error {
 	cgroup, err := cgroupID(path)
 	if err != nil {
 		return fmt.Errorf("enroll: %w", err)
+	}
+	if depth := strings.Count(filepath.Clean(path), "/") - strings.Count(filepath.Clean(d.options.CgroupRoot), "/"); depth < 1 || depth > maxDepth {
+		return fmt.Errorf("enroll %s: %w", path, ErrDepth)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

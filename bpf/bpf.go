@@ -12,6 +12,12 @@
 // identity up reads the current task, which is not the socket's owner in just
 // the cases an attacker makes. Links are pinned, so that a daemon that is killed leaves its
 // processes refused, not free. Legacy attachment was turned down: root in a container can undo it.
+//
+// # What passes
+//
+// Datagrams to port 53 go to whom they are sent, unread, until there is a resolver to turn
+// them to: names can carry data out that way. Everything else an enrolled
+// process sends, or answers to who dials it, is turned to the proxy or dropped.
 package bpf
 
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang -cflags "-O2 -g -Wall -Wpadded -Werror -mcpu=v3 -isystem /usr/include/x86_64-linux-gnu -isystem /usr/include/aarch64-linux-gnu" -target bpfel -go-package bpf -type origin -type caller -type count_key -type tally capture capture.bpf.c

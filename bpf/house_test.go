@@ -30,13 +30,13 @@ func TestMain(m *testing.M) {
 }
 
 // listen opens the proxy's listener on loopback, at a port of its own.
-func listen(t *testing.T) (*net.TCPListener, uint16) {
+func listen(t testing.TB) (*net.TCPListener, uint16) {
 	t.Helper()
 	l := listenOn(t, "127.0.0.1:0")
 	return l, uint16(l.Addr().(*net.TCPAddr).Port)
 }
 
-func listenOn(t *testing.T, address string) *net.TCPListener {
+func listenOn(t testing.TB, address string) *net.TCPListener {
 	t.Helper()
 	c := net.ListenConfig{KeepAlive: -1}
 	c.SetMultipathTCP(false)
@@ -49,7 +49,7 @@ func listenOn(t *testing.T, address string) *net.TCPListener {
 }
 
 // enrolled opens a door and enrolls a cgroup of the test's own.
-func enrolled(t *testing.T, port uint16) (*Door, string) {
+func enrolled(t testing.TB, port uint16) (*Door, string) {
 	t.Helper()
 	pins := filepath.Join("/sys/fs/bpf", fmt.Sprintf("chaperone-test-%d-%d", os.Getpid(), port))
 	t.Cleanup(func() {
@@ -69,7 +69,7 @@ func enrolled(t *testing.T, port uint16) (*Door, string) {
 	return d, cgroup
 }
 
-func makeCgroup(t *testing.T, name string) string {
+func makeCgroup(t testing.TB, name string) string {
 	t.Helper()
 	cgroup := filepath.Join(cgroupRoot, name)
 	if err := os.Mkdir(cgroup, 0o755); err != nil {

@@ -1,8 +1,10 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -139,6 +141,22 @@ func TestARestartTakesOverWithoutLosingAnyone(t *testing.T) {
 	}
 	if n := h.count(t, "connect_redirected"); n != 1 {
 		t.Errorf("counted %d: a program is attached twice or not at all", n)
+	}
+}
+
+func TestTheRootAndWhatIsTooDeepAreNotEnrolled(t *testing.T) {
+	h := newHouse(t)
+	deep := h.cgroup
+	for range maxDepth {
+		deep = makeCgroup(t, strings.TrimPrefix(deep, cgroupRoot)+"/d")
+	}
+	for _, path := range []string{cgroupRoot, cgroupRoot + "/", deep} {
+		if err := h.Enroll(path, 12); !errors.Is(err, ErrDepth) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if got := run(t, deep, "tcp", "203.0.113.9:1"); got != "203.0.113.9:1 peer 203.0.113.9:1" {
+		t.Errorf("far below an enrolled cgroup: %q", got)
 	}
 }
 
