@@ -23,7 +23,7 @@ func fresh(tape interceptor.Tape) *engine {
 	if err != nil {
 		panic(err)
 	}
-	e := p.engine(&interceptor.Conn{Session: protocoltest.Session(tape)}, start, false, false)
+	e := p.engine(&interceptor.Conn{Session: protocoltest.Session(tape)}, start, false)
 	e.generation = func() uint64 { return 1 }
 	return e
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -78,8 +79,12 @@ func (s *server) start() error {
 	}
 	s.port = l.Addr().(*net.TCPAddr).Port
 	l.Close()
+	if err := certify(dir, uid, gid); err != nil {
+		return err
+	}
 	s.cmd = exec.Command(binaries+"postgres", "-D", dir+"/data", "-p", strconv.Itoa(s.port), "-k", dir,
-		"-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", "wal_level=logical")
+		"-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", "wal_level=logical",
+		"-c", "ssl=on", "-c", "ssl_cert_file="+dir+"/cert.pem", "-c", "ssl_key_file="+dir+"/key.pem")
 	s.cmd.SysProcAttr, s.cmd.Dir = as, dir
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
@@ -252,7 +257,7 @@ targets:
   - name: db
     protocol: postgres
     addresses: ["127.0.0.1:%d"]
-    tls: {upstream: prefer}
+    tls: {upstream: disable}
     record: %s
 grants:
   - {identity: bot, target: db}
@@ -295,10 +300,13 @@ func watch(t *testing.T, record, more string) *watched {
 	server := &interceptor.Server{
 		Origins:     origins{netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", postgres.port))},
 		Enrollments: everybody{}, Processes: everybody{}, Journal: everybody{}, Meter: everybody{},
-		Policy:    func() *rules.Policy { w.mu.Lock(); defer w.mu.Unlock(); return w.policy },
-		Recorder:  w.tapes,
-		Asker:     w.asker,
-		Protocols: []interceptor.Protocol{New(Options{Reader: sqlread.Local{}})},
+		Policy:   func() *rules.Policy { w.mu.Lock(); defer w.mu.Unlock(); return w.policy },
+		Recorder: w.tapes,
+		Asker:    w.asker,
+		Protocols: []interceptor.Protocol{New(Options{Reader: sqlread.Local{}, Certificates: func(string) (*tls.Certificate, error) {
+			c, err := tls.LoadX509KeyPair(postgres.dir+"/cert.pem", postgres.dir+"/key.pem")
+			return &c, err
+		}})},
 		Dial: func(ctx context.Context, o flow.Origin) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "tcp", o.Destination.String())

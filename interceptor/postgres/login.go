@@ -15,7 +15,7 @@ const maxLogin = 64<<10 + wire.HeaderSize
 
 // relayedLogin is what must be known of a login that is otherwise relayed untouched.
 type relayedLogin struct {
-	bridged bool // both legs are TLS, and differ: channel binding cannot hold
+	bridged bool // the server is reached by TLS that does not end at the client: channel binding cannot hold
 	plus    bool // SCRAM-SHA-256-PLUS was taken off the server's offer
 }
 

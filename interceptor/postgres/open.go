@@ -49,7 +49,7 @@ func (p *protocol) Open(ctx context.Context, c *interceptor.Conn) (interceptor.E
 	if err != nil {
 		return nil, refuseOpen(c.Client, "08001", "chaperone cannot reach the server: "+err.Error(), "")
 	}
-	return p.engine(c, start, g.secure, secure), nil
+	return p.engine(c, start, secure), nil
 }
 
 // Refuse reads what the client says first, so that it reads the answer, and says no.

@@ -216,7 +216,7 @@ func (e *engine) Tell(text string) {
 }
 
 // engine makes the engine of a connection whose startup packet was read.
-func (p *protocol) engine(c *interceptor.Conn, start *wire.Startup, clientTLS, serverTLS bool) *engine {
+func (p *protocol) engine(c *interceptor.Conn, start *wire.Startup, serverTLS bool) *engine {
 	e := &engine{
 		p: p, s: c.Session, generation: c.Session.Generation,
 		packet: start.Packet, params: start.Params,
@@ -225,7 +225,7 @@ func (p *protocol) engine(c *interceptor.Conn, start *wire.Startup, clientTLS, s
 	if e.database == "" {
 		e.database = e.user
 	}
-	e.login.bridged = clientTLS && serverTLS
+	e.login.bridged = serverTLS // the client is told nothing of a channel that is not its own
 	e.cancel = &cancelable{session: c.Session, identity: c.Session.Flow.Identity,
 		destination: c.Session.Flow.Destination, secure: serverTLS}
 	return e
