@@ -18,6 +18,10 @@ import (
 // ErrRefused is what Protocol.Open returns when it has told the client no.
 var ErrRefused = errors.New("refused")
 
+// ErrServed is what Protocol.Open returns when the connection's business is done
+// with: a PostgreSQL cancel request has no conversation.
+var ErrServed = errors.New("served")
+
 // openTimeout bounds everything from accept to where an engine takes over.
 const openTimeout = 60 * time.Second
 
@@ -181,7 +185,7 @@ func (s *Server) converse(ctx context.Context, c *Conn, p Protocol) error {
 		defer c.Server.Close()
 	}
 	if err != nil {
-		if !errors.Is(err, ErrRefused) {
+		if !errors.Is(err, ErrRefused) && !errors.Is(err, ErrServed) {
 			reset(c.Client)
 		}
 		return fmt.Errorf("open: %w", err)
@@ -190,6 +194,9 @@ func (s *Server) converse(ctx context.Context, c *Conn, p Protocol) error {
 		return fmt.Errorf("open: %w", context.DeadlineExceeded)
 	}
 	defer hangUp(c.Client)
+	if closer, ok := engine.(io.Closer); ok {
+		defer closer.Close()
+	}
 	return drive(ctx, c, engine)
 }
 
@@ -224,7 +231,7 @@ func reset(conn net.Conn) {
 // ending puts the end of a session in a few words for the record.
 func ending(err error) string {
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, ErrServed):
 		return "closed"
 	case errors.Is(err, ErrRefused):
 		return "refused"

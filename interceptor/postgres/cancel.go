@@ -75,7 +75,7 @@ func (p *protocol) cancel(ctx context.Context, c *interceptor.Conn, start *wire.
 		return fmt.Errorf("%w: a cancel request with nobody's key", interceptor.ErrRefused)
 	}
 	if found.session.CancelHold() {
-		return errCancelled
+		return interceptor.ErrServed
 	}
 	ctx, stop := context.WithTimeout(ctx, cancelTime)
 	defer stop()
@@ -91,8 +91,5 @@ func (p *protocol) cancel(ctx context.Context, c *interceptor.Conn, start *wire.
 		return fmt.Errorf("cancel: %w", err)
 	}
 	_, _ = io.Copy(io.Discard, c.Server) // the server closes when it has signalled
-	return errCancelled
+	return interceptor.ErrServed
 }
-
-// errCancelled ends a connection that brought a cancel request in good order.
-var errCancelled = fmt.Errorf("%w: cancel request served", interceptor.ErrRefused)
