@@ -107,6 +107,7 @@ func gist(ev flow.Event) []string {
 		add("ask", ev.Ask.ID)
 		add("state", ev.Ask.State)
 		add("by", ev.Ask.By)
+		add("why", ev.Ask.Reason)
 	}
 	if ev.Request != nil {
 		add("request", ev.Request.Text)

@@ -244,7 +244,8 @@ func (h *house) evict(cgroup string) error {
 	return h.parted(e, "released")
 }
 
-// clearOut evicts what a daemon before this one left of runs that are over.
+// clearOut evicts what a daemon before this one left of runs that are over. It is
+// done before anything can begin here: a run whose command is about to start is empty as well.
 func (h *house) clearOut() {
 	for _, e := range h.tenants.registry.List() {
 		if !strings.HasPrefix(e.Source, "run") || !enroll.Empty(h.tenants.root, e.Cgroup) {
@@ -261,7 +262,6 @@ func (h *house) keepEnrolled(ctx context.Context) {
 	tick := time.NewTicker(reconcileEvery)
 	defer tick.Stop()
 	proved := time.Time{}
-	h.clearOut()
 	for {
 		h.reconcile(ctx)
 		h.recount()

@@ -175,6 +175,7 @@ func (h *house) openKernel(ctx context.Context) error {
 	}
 	h.tenants = &tenancy{root: root, registry: registry, proofs: map[uint32]proof{}, uncovered: map[uint32]int{}}
 	h.tenants.canaries.Command = []string{self, canaryVerb}
+	h.clearOut()
 	h.recount()
 	_, err = h.record.Checkpoint() // from here on the record is held against the kernel's count
 	return err
