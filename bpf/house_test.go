@@ -113,11 +113,15 @@ func newHouse(t *testing.T) *house {
 	h.l4, h.port = listen(t)
 	h.l6 = listenOn(t, fmt.Sprintf("[::1]:%d", h.port))
 	h.Door, h.cgroup = enrolled(t, h.port)
+	h.open()
+	t.Cleanup(h.stop)
+	return h
+}
+
+func (h *house) open() {
 	for _, l := range []*net.TCPListener{h.l4, h.l6} {
 		h.serving.Go(func() { h.serve(l) })
 	}
-	t.Cleanup(h.stop)
-	return h
 }
 
 func (h *house) stop() {

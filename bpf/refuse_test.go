@@ -119,6 +119,7 @@ func TestADeadDaemonMeansRefused(t *testing.T) {
 
 func TestARestartTakesOverWithoutLosingAnyone(t *testing.T) {
 	h := newHouse(t)
+	h.stop()
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -133,9 +134,9 @@ func TestARestartTakesOverWithoutLosingAnyone(t *testing.T) {
 	if err := d.Enroll(h.cgroup, 7); err != nil {
 		t.Fatal(err)
 	}
-	h.mu.Lock()
-	h.maps = d.maps
-	h.mu.Unlock()
+	h = &house{Door: d, cgroup: h.cgroup, port: h.port, l4: listenOn(t, h.l4.Addr().String()), l6: listenOn(t, h.l6.Addr().String())}
+	h.open()
+	defer h.stop()
 	if got := run(t, h.cgroup, "tcp", "203.0.113.9:1"); got != "203.0.113.9:1 peer 203.0.113.9:1" {
 		t.Errorf("got %q", got)
 	}
