@@ -138,6 +138,7 @@ type watched struct {
 	tapes  *tapes
 	asker  *asker
 	mu     sync.Mutex
+	server *interceptor.Server
 }
 
 type tapes struct {
@@ -313,6 +314,7 @@ func watch(t *testing.T, record, more string) *watched {
 		},
 		Log: slog.New(slog.NewTextHandler(logTo(t), nil)),
 	}
+	w.server = server
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, ctx, l) }()
