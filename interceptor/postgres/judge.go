@@ -28,6 +28,7 @@ type judged struct {
 	request *flow.Request
 	answer  interceptor.Answer
 	settled bool
+	named   bool // it runs what a name stands for, which may change
 	traits  traits
 }
 
@@ -38,13 +39,15 @@ const (
 	redefines traits = 1 << iota // may change what relations and functions are
 	renames                      // may change what statement names stand for
 	retunes                      // may change how later texts are read
+	launders                     // may carry values to settings and notifications
 )
 
 var errUnread = errors.New("the text could not be read")
 
 // read is the interceptor.Question of a text. It runs outside of the engine's lock and
 // is the only one to touch j until settle.
-func (j *judged) read(reader sqlread.Reader) interceptor.Question {
+// prepared finds what SQL's PREPARE gave a name.
+func (j *judged) read(reader sqlread.Reader, prepared func(string) *sqlread.Statement) interceptor.Question {
 	return func(ctx context.Context) (*flow.Request, error) {
 		r, err := reader.Read(ctx, j.text)
 		if err != nil {
@@ -53,11 +56,24 @@ func (j *judged) read(reader sqlread.Reader) interceptor.Question {
 		if r == nil {
 			return nil, errUnread
 		}
-		j.reading = j.doubt(r)
+		j.reading = j.doubt(r.Resolve(prepared))
+		j.named = executes(r)
 		q := j.request
 		q.Text, q.Effects, q.Fingerprint, q.Changes = r.Redacted, j.reading.Effects(), j.reading.Fingerprint, j.reading.Changes
+		if j.named {
+			q.Fingerprint = once() // the same words run something else in another session
+		}
 		return q, nil
 	}
+}
+
+func executes(r *sqlread.Reading) bool {
+	for i := range r.Statements {
+		if r.Statements[i].Executes != "" || r.Statements[i].Node == "FetchStmt" {
+			return true
+		}
+	}
+	return false
 }
 
 // known is the interceptor.Question of a request that needs no reading.
@@ -95,7 +111,7 @@ func (j *judged) settle(a interceptor.Answer) {
 		a.Message = "A text this long cannot be approved, since nobody saw all of it."
 	}
 	j.answer, j.settled = a, true
-	j.traits = redefines | renames | retunes
+	j.traits = redefines | renames | retunes | launders
 	if j.reading != nil && j.reading.Unread == "" {
 		j.traits = traitsOf(j.reading)
 	}
@@ -110,7 +126,7 @@ func traitsOf(r *sqlread.Reading) traits {
 			t |= renames
 		case s.Node == "FetchStmt", s.Node == "ExecuteStmt":
 		case s.Opaque:
-			t |= redefines | renames | retunes
+			t |= redefines | renames | retunes | launders
 		}
 		if len(s.Functions) > 0 {
 			t |= retunes // set_config, or one that calls it
@@ -119,6 +135,9 @@ func traitsOf(r *sqlread.Reading) traits {
 			switch e.Action {
 			case flow.Create, flow.Alter, flow.Drop, flow.Admin, flow.Unknown, flow.Execute:
 				t |= redefines
+			}
+			if e.Action == flow.Execute {
+				t |= launders
 			}
 			switch e.Action {
 			case flow.SessionSet, flow.Unknown, flow.Execute, flow.Admin, flow.SetRole:
@@ -131,7 +150,7 @@ func traitsOf(r *sqlread.Reading) traits {
 
 // stands says whether the answer can be used again, at the policy's generation.
 func (j *judged) stands(generation uint64) bool {
-	return j.answer.Reusable && j.answer.Generation == generation
+	return j.answer.Reusable && !j.named && j.answer.Generation == generation
 }
 
 func (j *judged) denied() bool { return j.answer.Verdict == flow.Deny }
@@ -165,7 +184,7 @@ func (e *engine) judge(w *walk, text []byte, partial bool) (*judged, bool, error
 			return nil, false, nil
 		}
 		e.asked = nil
-		if !partial && j.answer.Reusable {
+		if !partial && !j.named && j.answer.Reusable {
 			e.texts.keep(j)
 		}
 		return j, true, e.note(j)
@@ -177,7 +196,7 @@ func (e *engine) judge(w *walk, text []byte, partial bool) (*judged, bool, error
 	}
 	w.pass()
 	e.asked = &judged{text: string(text), partial: partial, unsure: unsure, request: e.request(flow.KindQuery)}
-	w.out.Question = e.asked.read(e.p.reader)
+	w.out.Question = e.asked.read(e.p.reader, e.prepared.find)
 	return nil, false, nil
 }
 
@@ -220,6 +239,12 @@ func (e *engine) ran(j *judged) {
 	e.lexing.tuned = e.lexing.tuned || j.traits&retunes != 0
 	if j.traits&redefines != 0 {
 		e.redefined()
+	}
+	if j.traits&launders != 0 {
+		e.laundered = true
+	}
+	if j.reading != nil {
+		e.prepared.note(j.reading, e.statements)
 	}
 	if j.traits&renames == 0 {
 		return

@@ -141,7 +141,7 @@ func (e *engine) loaded() {
 // boundary makes sure, between two batches, that the catalog is known; false
 // means that the message waits.
 func (e *engine) boundary(w *walk) (bool, error) {
-	if !e.s.Masks.HasColumns() || e.asked != nil {
+	if !e.s.Masks.HasColumns() {
 		return true, nil
 	}
 	if e.catalog == nil {

@@ -70,6 +70,10 @@ var techniques = []string{
 	"select case when ssn like '7%' then 'yes' end from secrets", "copy secrets to stdout (format csv, force_quote *)", "copy secrets to stdout (delimiter '|', null 'x')",
 	"do $$ begin raise exception using errcode = '42601', message = (select ssn from secrets limit 1); end $$",
 	"do $$ begin raise notice using errcode = '42601', message = (select ssn from secrets limit 1); end $$",
+	"create table stolen as select ssn as a from secrets; select a from stolen", "insert into other select 1, ssn from secrets", "select id, note from other",
+	"select ssn as a into stolen from secrets", "do $$ begin perform set_config('my.x', (select ssn from secrets limit 1), false); end $$; show my.x",
+	"do $$ begin perform set_config('my.x', (select ssn from secrets limit 1), false); end $$; select current_setting('my.x')",
+	"merge into other o using secrets s on o.id = s.id when matched then update set note = s.ssn", "update other set note = ssn from secrets", "select * from other",
 	"set client_encoding = 'LATIN1'; select ssn from secrets", "alter table other inherit secrets", "update secrets set ssn = null where id = 1 and ssn = '9' returning ssn, old",
 }
 

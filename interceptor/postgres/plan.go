@@ -2,9 +2,11 @@ package postgres
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/interceptor/postgres/wire"
+	"github.com/chaperone-dev/chaperone/pkg/flow"
 	"github.com/chaperone-dev/chaperone/pkg/sqlread"
 	"github.com/chaperone-dev/chaperone/rules"
 	"github.com/chaperone-dev/chaperone/rules/detect"
@@ -112,7 +114,24 @@ func (e *engine) clean(s *statement) bool {
 	if !e.s.Masks.HasColumns() {
 		return true
 	}
-	return s != nil && s.known && !s.renamed && !e.dirty && e.view != nil && e.view.clean(s.j.reading)
+	return s != nil && s.known && !s.renamed && !e.dirty && e.view != nil && e.view.clean(s.j.reading) &&
+		!(e.laundered && showsSettings(s.j.reading))
+}
+
+// showsSettings says that a text shows a setting somebody may have hidden a value in.
+func showsSettings(r *sqlread.Reading) bool {
+	for i := range r.Statements {
+		s := &r.Statements[i]
+		if s.Node == "VariableShowStmt" {
+			return true
+		}
+		for _, f := range s.Functions {
+			if f.Name == "current_setting" || f.Name == "set_config" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // column decides about one column.
@@ -186,12 +205,50 @@ func (e *engine) unshowable(j *judged, p *plan) *refusal {
 		p.copying = c
 	}
 	if why == "" && e.s.Masks.HasColumns() && (e.view == nil || !e.view.clean(j.reading)) {
-		why = sinking(j.reading)
+		if why = sinking(j.reading); why == "" && e.view != nil {
+			why = e.view.copying(j.reading)
+		}
 	}
 	if why == "" {
 		return nil
 	}
 	return &refusal{code: "42501", message: "chaperone refused this statement: its target has masked columns", detail: "Reason: " + why}
+}
+
+// copying finds statements that write what they read from a relation with masked columns
+// to where no mask names it.
+func (v *view) copying(r *sqlread.Reading) string {
+	for i := range r.Statements {
+		s := &r.Statements[i]
+		reads, target := false, ""
+		creates := false
+		for _, e := range s.Effects {
+			switch e.Action {
+			case flow.Create:
+				creates = true
+			case flow.Insert, flow.Update, flow.Merge:
+				target = lastPart(e.Object)
+			}
+		}
+		for _, n := range s.Relations {
+			reads = reads || v.names[n.Name] && n.Name != target
+		}
+		for _, e := range s.Effects {
+			reads = reads || e.Action == flow.Read && v.names[lastPart(e.Object)] && s.Node == "InsertStmt"
+		}
+		if reads && (target != "" || creates && s.Node != "ViewStmt") {
+			return "it would copy masked values to where no mask names them"
+		}
+	}
+	return ""
+}
+
+// lastPart is the last name of an effect's object.
+func lastPart(object string) string {
+	if i := strings.LastIndexByte(object, '.'); i >= 0 {
+		object = object[i+1:]
+	}
+	return strings.ReplaceAll(strings.Trim(object, `"`), `""`, `"`)
 }
 
 func sinking(r *sqlread.Reading) string {

@@ -23,6 +23,12 @@ func (e *engine) said(w *walk, typ byte, size int) (bool, error) {
 	}
 	set, with := e.s.Masks.Detectors()
 	body := w.in[w.pos+wire.HeaderSize : w.pos+size]
+	if e.laundered && e.s.Masks.HasColumns() {
+		if out := emptied(typ, body); out != nil {
+			e.replaceDown(w, size, out)
+			return true, nil
+		}
+	}
 	if !set.Find(body) {
 		w.pos += size
 		return true, nil
@@ -36,6 +42,26 @@ func (e *engine) said(w *walk, typ byte, size int) (bool, error) {
 	e.s.Meter.Masked(e.s.Flow.Identity, e.s.Flow.Target, n)
 	e.replaceDown(w, size, wire.End(out, at))
 	return true, nil
+}
+
+// emptied is a notification, or the status of a setting that takes any text, without its
+// value; nil for other settings.
+func emptied(typ byte, body []byte) []byte {
+	out, at := wire.Begin(nil, typ)
+	if typ == 'A' {
+		if len(body) < 4 {
+			return nil
+		}
+		channel, _, _ := wire.CString(body[4:])
+		out = append(append(append(out, body[:4]...), channel...), 0)
+		return wire.End(append(out, 0), at)
+	}
+	name, _, _ := wire.CString(body)
+	switch string(name) {
+	case "application_name", "search_path":
+		return wire.End(append(append(append(out, name...), 0), 0), at)
+	}
+	return nil
 }
 
 // scrub takes an error or a notice, and leaves out of it what may show values.

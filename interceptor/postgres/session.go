@@ -57,6 +57,8 @@ type engine struct {
 
 	statements map[string]*statement
 	unnamed    *statement
+	prepared   prepared
+	bytes      int // of texts that statement names keep
 	portals    map[string]portal
 	unbound    portal // the unnamed portal
 	texts      texts
@@ -69,6 +71,7 @@ type engine struct {
 	dirty     bool  // and views and functions may have changed since
 	unknown   bool  // a relation was met that the snapshot does not have
 	opened    bool  // this session's transaction has changed definitions
+	laundered bool  // something ran that may have put values into settings
 	described bool  // the unnamed portal's shape was asked for
 	load      *loader
 	retry     time.Time // not to load before

@@ -133,6 +133,9 @@ func (e *engine) parse(w *walk, size int) (bool, error) {
 	if text, same := j.redacted(); !same {
 		taped = appendParse(name, text, types)
 	}
+	if len(e.statements) >= maxNames {
+		return false, violation{"too many prepared statements"}
+	}
 	if j.denied() {
 		e.refuse(w, size, refusalOf(j.answer), failing(j.answer), taped)
 		return true, nil
@@ -150,6 +153,21 @@ func appendParse(name []byte, text string, types []byte) []byte {
 	return wire.End(append(m, types...), at)
 }
 
+// Bounds of what named statements and portals take. A statement over maxNamedBytes runs
+// under its answer, and is refused when it would have to be judged again.
+const (
+	maxNames      = 1 << 16
+	maxNamedBytes = 16 << 20
+)
+
+// unname forgets a statement name.
+func (e *engine) unname(key string) {
+	if s := e.statements[key]; s != nil {
+		e.bytes -= len(s.j.text)
+		delete(e.statements, key)
+	}
+}
+
 // name lets name stand for s.
 func (e *engine) name(name []byte, s *statement) string {
 	if len(name) == 0 {
@@ -160,6 +178,14 @@ func (e *engine) name(name []byte, s *statement) string {
 		e.statements = map[string]*statement{}
 	}
 	key := string(name)
+	e.prepared.spoil(key)
+	e.unname(key)
+	if e.bytes += len(s.j.text); e.bytes > maxNamedBytes {
+		short := *s.j
+		short.text, short.reading, short.partial = "", nil, true
+		e.bytes -= len(s.j.text)
+		s.j = &short
+	}
 	e.statements[key] = s
 	return key
 }
@@ -170,7 +196,7 @@ func (e *engine) forget(o *owed) {
 		e.unnamed = nil
 	}
 	if o.name != "" && e.statements[o.name] == o.stmt {
-		delete(e.statements, o.name)
+		e.unname(o.name)
 	}
 }
 
@@ -221,6 +247,9 @@ func (e *engine) bind(w *walk, size int) (bool, error) {
 	if s == nil {
 		e.absent(w, size, "26000", "unnamed prepared statement")
 		return true, nil
+	}
+	if len(e.portals) >= maxNames {
+		return false, violation{"too many portals"}
 	}
 	p := portal{stmt: s, plan: e.newPlan(), batch: e.sent}
 	if len(name) == 0 {
@@ -363,7 +392,7 @@ func (e *engine) close(w *walk, size int) (bool, error) {
 	case kind == 'S' && len(name) == 0:
 		e.unnamed = nil
 	case kind == 'S':
-		delete(e.statements, string(name))
+		e.unname(string(name))
 	case len(name) == 0:
 		e.unbound = portal{}
 	default:

@@ -1,0 +1,42 @@
+package postgres
+
+import "github.com/chaperone-dev/chaperone/pkg/sqlread"
+
+// prepared is what SQL's PREPARE gave names, as far as that is certain. A name that was
+// given twice, by whichever way, stands for nothing that is known: the second PREPARE may
+// have failed, or the first been deallocated.
+type prepared map[string]*sqlread.Statement
+
+// maxPrepared bounds what is remembered.
+const maxPrepared = 1000
+
+// find gives the statement behind a name; nil when it is not certain.
+func (p prepared) find(name string) *sqlread.Statement { return p[name] }
+
+// note remembers what a text that is about to run prepares.
+func (p *prepared) note(r *sqlread.Reading, others map[string]*statement) {
+	for i := range r.Statements {
+		s := &r.Statements[i]
+		if s.Prepares == "" {
+			continue
+		}
+		if *p == nil {
+			*p = prepared{}
+		}
+		_, twice := (*p)[s.Prepares]
+		_, taken := others[s.Prepares]
+		switch {
+		case twice || taken:
+			(*p)[s.Prepares] = nil
+		case len(*p) < maxPrepared:
+			(*p)[s.Prepares] = s
+		}
+	}
+}
+
+// spoil makes a name uncertain that a Parse uses as well.
+func (p prepared) spoil(name string) {
+	if _, there := p[name]; there {
+		p[name] = nil
+	}
+}
