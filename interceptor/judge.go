@@ -15,7 +15,7 @@ const noteEvery = 10 * time.Second
 // waiter is the client of a held request, as the judge sees it.
 type waiter interface {
 	tell(text string)
-	watch(ctx context.Context, leave func())
+	watchClient(ctx context.Context, leave func())
 }
 
 // judge decides one request: read, decide, hold if need be, journal. It always comes to an
@@ -107,7 +107,7 @@ func (s *Session) wait(ctx context.Context, leave func(), ask Ask, d rules.Decis
 	watching, stop := context.WithCancel(ctx)
 	go func() {
 		defer close(watched)
-		w.watch(watching, leave)
+		w.watchClient(watching, leave)
 	}()
 	defer func() {
 		stop()

@@ -41,8 +41,17 @@ const gatherFrom = 8000
 
 var errTooLarge = errors.New("a message is larger than the engine may hold")
 
+// panicked is what an engine's panic becomes: the end of its session. Its value may
+// hold bytes from the wire and is not told.
+func panicked(p any) error { return fmt.Errorf("the engine failed (%T)", p) }
+
 // run moves bytes until src ends (nil) or something fails.
-func (l *lane) run(ctx context.Context) error {
+func (l *lane) run(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(p)
+		}
+	}()
 	if err := l.feed(ctx); err != nil {
 		return err
 	}

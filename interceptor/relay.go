@@ -117,8 +117,8 @@ func (r *relay) answer(ctx context.Context, q Question) {
 	r.engine.Resume(a)
 }
 
-// watch calls leave when the client hangs up, until ctx ends.
-func (r *relay) watch(ctx context.Context, leave func()) {
+// watchClient calls leave when the client hangs up, until ctx ends.
+func (r *relay) watchClient(ctx context.Context, leave func()) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -156,11 +156,14 @@ func hungUp(c net.Conn) bool {
 	if err != nil {
 		return true
 	}
-	gone := true // a closed connection has no descriptor to control
-	_ = raw.Control(func(fd uintptr) {
-		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
-		n, err := unix.Poll(poll, 0)
-		gone = err == nil && n > 0 && poll[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
-	})
-	return gone
+	left := true // a closed connection has no descriptor to control
+	_ = raw.Control(func(fd uintptr) { left = gone(int(fd)) })
+	return left
+}
+
+// gone says whether the peer of a descriptor has closed its half or is gone.
+func gone(fd int) bool {
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(poll, 0)
+	return err == nil && n > 0 && poll[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
 }

@@ -135,8 +135,24 @@ rules:
 people: [{name: dba, members: [alice]}]
 `
 
+// driver is one of the two ways to move bytes.
+type driver func(context.Context, *Conn, Engine) error
+
+// onBoth runs a test on goroutines and on a loop.
+func onBoth(t *testing.T, test func(*testing.T, driver)) {
+	t.Run("goroutines", func(t *testing.T) { test(t, drive) })
+	t.Run("loop", func(t *testing.T) {
+		l, err := NewLoop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		test(t, l.drive)
+	})
+}
+
 // between puts engine between a client and a server and returns both ends.
-func between(t *testing.T, engine Engine, asker Asker) (client, server *net.TCPConn, done <-chan error) {
+func between(t *testing.T, drive driver, engine Engine, asker Asker) (client, server *net.TCPConn, done <-chan error) {
 	t.Helper()
 	policy, err := rules.Parse([]rules.File{{Name: "test.yaml", Data: []byte(askingPolicy)}}, rules.Options{})
 	if err != nil {
@@ -193,8 +209,10 @@ func hear(t *testing.T, r *bufio.Reader, want string) {
 	}
 }
 
-func TestRelayPassesAndEnds(t *testing.T) {
-	client, server, done := between(t, &lines{}, nil)
+func TestRelayPassesAndEnds(t *testing.T) { onBoth(t, relayPassesAndEnds) }
+
+func relayPassesAndEnds(t *testing.T, d driver) {
+	client, server, done := between(t, d, &lines{}, nil)
 	say(t, client, "one\ntwo\n")
 	sr, cr := bufio.NewReader(server), bufio.NewReader(client)
 	hear(t, sr, "one")
@@ -231,18 +249,20 @@ func hearLater(t *testing.T, server net.Conn, r *bufio.Reader, want string) {
 	t.Fatalf("never heard %q", want)
 }
 
-func TestHoldTellsThenFollowsTheAnswer(t *testing.T) {
+func TestHoldTellsThenFollowsTheAnswer(t *testing.T) { onBoth(t, holdTellsThenFollowsTheAnswer) }
+
+func holdTellsThenFollowsTheAnswer(t *testing.T, d driver) {
 	for state, want := range map[string]string{"approved": "ask me", "denied": "refused: person", "expired": "refused: timeout"} {
 		t.Run(state, func(t *testing.T) {
-			d := desk{answers: make(chan string, 1)}
-			client, server, _ := between(t, &lines{}, d)
+			people := desk{answers: make(chan string, 1)}
+			client, server, _ := between(t, d, &lines{}, people)
 			sr, cr := bufio.NewReader(server), bufio.NewReader(client)
 			say(t, client, "before\nask me\nafter\n")
 			hear(t, sr, "before")
 			hear(t, cr, "chaperone: waiting for approval r-1 (rule ask")
 			say(t, server, "meanwhile\n")
 			hear(t, cr, "meanwhile")
-			d.answers <- state
+			people.answers <- state
 			if state == "approved" {
 				hear(t, sr, want)
 			} else {
@@ -253,21 +273,25 @@ func TestHoldTellsThenFollowsTheAnswer(t *testing.T) {
 	}
 }
 
-func TestHoldEndsWhenTheClientLeaves(t *testing.T) {
-	d := desk{answers: make(chan string, 1)}
-	client, server, done := between(t, &lines{}, d)
+func TestHoldEndsWhenTheClientLeaves(t *testing.T) { onBoth(t, holdEndsWhenTheClientLeaves) }
+
+func holdEndsWhenTheClientLeaves(t *testing.T, d driver) {
+	people := desk{answers: make(chan string, 1)}
+	client, server, done := between(t, d, &lines{}, people)
 	say(t, client, "ask me\n")
 	hear(t, bufio.NewReader(client), "chaperone: waiting")
 	client.Close()
-	if got := <-d.answers; got != "cancelled" {
+	if got := <-people.answers; got != "cancelled" {
 		t.Fatalf("the ask ended %s", got)
 	}
 	server.Close()
 	<-done
 }
 
-func TestStalledLaneGoesOnAfterAKick(t *testing.T) {
-	client, server, _ := between(t, &lines{}, nil)
+func TestStalledLaneGoesOnAfterAKick(t *testing.T) { onBoth(t, stalledLaneGoesOnAfterAKick) }
+
+func stalledLaneGoesOnAfterAKick(t *testing.T, d driver) {
+	client, server, _ := between(t, d, &lines{}, nil)
 	sr := bufio.NewReader(server)
 	say(t, client, "wait\nnext\n")
 	hear(t, sr, "wait")
@@ -275,8 +299,10 @@ func TestStalledLaneGoesOnAfterAKick(t *testing.T) {
 	hear(t, sr, "next")
 }
 
-func TestFailureHasLastWords(t *testing.T) {
-	client, _, done := between(t, &lines{}, nil)
+func TestFailureHasLastWords(t *testing.T) { onBoth(t, failureHasLastWords) }
+
+func failureHasLastWords(t *testing.T, d driver) {
+	client, _, done := between(t, d, &lines{}, nil)
 	say(t, client, "boom\n")
 	cr := bufio.NewReader(client)
 	hear(t, cr, "last words")
@@ -285,16 +311,20 @@ func TestFailureHasLastWords(t *testing.T) {
 	}
 }
 
-func TestTooLargeEndsTheSession(t *testing.T) {
-	client, _, done := between(t, &lines{}, nil)
+func TestTooLargeEndsTheSession(t *testing.T) { onBoth(t, tooLargeEndsTheSession) }
+
+func tooLargeEndsTheSession(t *testing.T, d driver) {
+	client, _, done := between(t, d, &lines{}, nil)
 	go client.Write(bytes.Repeat([]byte("x"), 2*MaxBuffer))
 	if err := <-done; !errors.Is(err, errTooLarge) {
 		t.Fatalf("ended with %v", err)
 	}
 }
 
-func TestBulkBothWaysArrivesWhole(t *testing.T) {
-	client, server, done := between(t, blobs{}, nil)
+func TestBulkBothWaysArrivesWhole(t *testing.T) { onBoth(t, bulkBothWaysArrivesWhole) }
+
+func bulkBothWaysArrivesWhole(t *testing.T, d driver) {
+	client, server, done := between(t, d, blobs{}, nil)
 	data := make([]byte, 32<<20)
 	rand.NewChaCha8([32]byte{1}).Read(data)
 	var group sync.WaitGroup
@@ -320,8 +350,10 @@ func TestBulkBothWaysArrivesWhole(t *testing.T) {
 }
 
 // TestForwardingAllocatesNothing: what passes unchanged costs no memory.
-func TestForwardingAllocatesNothing(t *testing.T) {
-	client, server, _ := between(t, blobs{}, nil)
+func TestForwardingAllocatesNothing(t *testing.T) { onBoth(t, forwardingAllocatesNothing) }
+
+func forwardingAllocatesNothing(t *testing.T, d driver) {
+	client, server, _ := between(t, d, blobs{}, nil)
 	buf := make([]byte, 200)
 	round := func() {
 		client.Write(buf)
@@ -333,4 +365,27 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(500, round); n >= 1 {
 		t.Errorf("%v allocations a round trip", n)
 	}
+}
+
+func TestPanicEndsItsOwnSession(t *testing.T) { onBoth(t, panicEndsItsOwnSession) }
+
+func panicEndsItsOwnSession(t *testing.T, d driver) {
+	client, _, done := between(t, d, fragile{}, nil)
+	say(t, client, "secret\n")
+	if err := <-done; err == nil || strings.Contains(err.Error(), "secret") {
+		t.Fatalf("ended with %v", err)
+	}
+	other, server, _ := between(t, d, blobs{}, nil)
+	say(t, other, "still there\n")
+	hear(t, bufio.NewReader(server), "still there")
+}
+
+// fragile panics on the first byte.
+type fragile struct{ blobs }
+
+func (fragile) Feed(_ Direction, in []byte, _ *Output) (int, error) {
+	if len(in) > 0 {
+		panic(string(in))
+	}
+	return 0, nil
 }

@@ -68,6 +68,8 @@ type Server struct {
 	// Canary answers the daemon's own test connections; it says whether conn was one.
 	Canary func(conn net.Conn, origin flow.Origin) bool
 	Log    *slog.Logger
+	// Loop drives the connections that are plain TCP on both legs; nil: goroutines drive all.
+	Loop *Loop
 
 	live sessions
 }

@@ -1,0 +1,161 @@
+package interceptor
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Loop drives connections on one OS thread with epoll: where thousands of small
+// statements pass, waking a goroutine for each costs more than the statement. It
+// never waits for anything but epoll: judging, people and the disk are left to
+// goroutines, which post back what came of them.
+//
+// # Why
+//
+// Two goroutines a connection stay the driver for everything that is not plain
+// TCP on both sides (TLS), and for who wants it. Between the two stands only Engine.
+type Loop struct {
+	epoll int
+	event int // eventfd: something was posted
+	ends  map[int32]*end
+
+	mu     sync.Mutex // guards posted and closed
+	posted []func()
+	closed bool
+	ended  chan struct{}
+}
+
+// end is one descriptor of a connection.
+type end struct {
+	fd     int
+	events uint32 // what epoll watches it for
+	reads  *track // whose source it is
+	writes *track // whose destination it is
+}
+
+// NewLoop starts a loop. Close ends it, once its connections are over.
+func NewLoop() (*Loop, error) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("loop: %w", err)
+	}
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		unix.Close(epoll)
+		return nil, fmt.Errorf("loop: %w", err)
+	}
+	l := &Loop{epoll: epoll, event: event, ends: map[int32]*end{}, ended: make(chan struct{})}
+	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, event, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(event)}); err != nil {
+		unix.Close(epoll)
+		unix.Close(event)
+		return nil, fmt.Errorf("loop: %w", err)
+	}
+	go l.run()
+	return l, nil
+}
+
+// Close ends the loop and waits for it. Its connections must be over.
+func (l *Loop) Close() error {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.ring()
+	<-l.ended
+	return nil
+}
+
+// post has f run on the loop's thread.
+func (l *Loop) post(f func()) {
+	l.mu.Lock()
+	l.posted = append(l.posted, f)
+	first := len(l.posted) == 1
+	l.mu.Unlock()
+	if first {
+		l.ring()
+	}
+}
+
+func (l *Loop) ring() {
+	one := uint64(1)
+	_, _ = unix.Write(l.event, unsafe.Slice((*byte)(unsafe.Pointer(&one)), 8)) // full: it rings already
+}
+
+// loopEvents is how many descriptors one wake-up may bring.
+const loopEvents = 128
+
+func (l *Loop) run() {
+	runtime.LockOSThread()
+	defer close(l.ended)
+	defer unix.Close(l.event)
+	defer unix.Close(l.epoll)
+	events := make([]unix.EpollEvent, loopEvents)
+	for !l.over() {
+		n, err := unix.EpollWait(l.epoll, events, -1)
+		if err != nil && err != unix.EINTR {
+			panic("epoll_wait on our own descriptor: " + err.Error())
+		}
+		for _, e := range events[:max(n, 0)] {
+			if e.Fd == int32(l.event) {
+				l.work()
+				continue
+			}
+			// An end may have been closed by what came before it in this round.
+			if x := l.ends[e.Fd]; x != nil {
+				x.ready(e.Events)
+			}
+		}
+	}
+}
+
+func (l *Loop) over() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed && len(l.posted) == 0
+}
+
+// work runs what was posted.
+func (l *Loop) work() {
+	var count [8]byte
+	_, _ = unix.Read(l.event, count[:])
+	l.mu.Lock()
+	posted := l.posted
+	l.posted = nil
+	l.mu.Unlock()
+	for _, f := range posted {
+		f()
+	}
+}
+
+// ready serves an end that epoll has something to say of.
+func (x *end) ready(events uint32) {
+	defer x.reads.conn.guard()
+	if events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 && x.writes.pending() {
+		x.writes.drain()
+	}
+	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLERR|unix.EPOLLHUP) != 0 && !x.reads.conn.over {
+		x.reads.read()
+	}
+}
+
+// watch tells epoll what the end waits for.
+func (l *Loop) watch(x *end) {
+	want := uint32(0)
+	if x.reads.wantsRead() {
+		want |= unix.EPOLLIN
+	}
+	if x.writes.pending() {
+		want |= unix.EPOLLOUT
+	}
+	if want == x.events {
+		return
+	}
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, x.fd, &unix.EpollEvent{Events: want, Fd: int32(x.fd)}); err != nil {
+		x.reads.conn.finish(fmt.Errorf("watch: %w", err))
+		return
+	}
+	x.events = want
+}
