@@ -244,6 +244,20 @@ func (h *house) evict(cgroup string) error {
 	return h.parted(e, "released")
 }
 
+// strangers warns of enrollments that are pinned and that the registry does not know
+// (the state directory was lost): their processes stay refused.
+func (h *house) strangers() {
+	pinned, err := h.door.Enrolled()
+	if err != nil {
+		h.log.Error("pinned enrollments not listed", "err", err)
+	}
+	for _, id := range pinned {
+		if _, known := h.tenants.registry.Identity(id); !known {
+			h.log.Warn("a pinned enrollment is in no registry: its processes are refused; stop the daemon and run chaperone cleanup to free them", "enrollment", id)
+		}
+	}
+}
+
 // clearOut evicts what a daemon before this one left of runs that are over. It is
 // done before anything can begin here: a run whose command is about to start is empty as well.
 func (h *house) clearOut() {
@@ -301,7 +315,7 @@ func (h *house) reconcile(ctx context.Context) {
 func (h *house) enrollMatching(ctx context.Context, identity rules.Identity) {
 	found, err := enroll.Find(h.tenants.root, func(cgroup string) bool {
 		for _, m := range identity.Match {
-			if m.Selects(filepath.Base(cgroup), cgroup) {
+			if m.Selects(enroll.UnitOf(cgroup), cgroup) {
 				return true
 			}
 		}

@@ -195,6 +195,11 @@ func (h *house) openDataPath(context.Context) error {
 	if err != nil {
 		return err
 	}
+	loop, err := interceptor.NewLoop()
+	if err != nil {
+		return err
+	}
+	h.later(loop.Close)
 	h.meter = metrics.New(metrics.Build{Version: version, Go: runtime.Version()}, h.sources())
 	h.server = &interceptor.Server{
 		Origins: h.door, Enrollments: h.tenants.registry, Processes: identity.New(),
@@ -205,7 +210,7 @@ func (h *house) openDataPath(context.Context) error {
 			httpx.New(),
 			tcp.New(),
 		},
-		Dial: interceptor.Dial, Canary: h.tenants.canaries.Answer, Log: h.log,
+		Dial: interceptor.Dial, Loop: loop, Canary: h.tenants.canaries.Answer, Log: h.log,
 	}
 	return nil
 }
