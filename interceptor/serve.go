@@ -199,7 +199,15 @@ func (s *Server) converse(ctx context.Context, c *Conn, p Protocol) error {
 	if closer, ok := engine.(io.Closer); ok {
 		defer closer.Close()
 	}
+	if s.Loop != nil && isPlain(c.Client) && isPlain(c.Server) {
+		return s.Loop.drive(ctx, c, engine)
+	}
 	return drive(ctx, c, engine)
+}
+
+func isPlain(conn net.Conn) bool {
+	_, plain := conn.(*net.TCPConn)
+	return plain
 }
 
 // Closing with unread bytes makes the kernel send a reset, which takes along what
