@@ -15,8 +15,12 @@ func newRoot() *cobra.Command {
 		Long: "Chaperone turns the connections of enrolled processes to a proxy that knows who they are,\n" +
 			"holds risky requests for a person, masks what they must not see, and records what they did.",
 		SilenceErrors: true,
-		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
-			cmd.SilenceUsage = true // from here on an error is not one of usage
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SilenceUsage = true                             // from here on an error is not one of usage,
+			if err := cmd.ValidateRequiredFlags(); err != nil { // except this, which cobra would look at later
+				return usageError{err}
+			}
+			return nil
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })

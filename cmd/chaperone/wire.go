@@ -125,7 +125,7 @@ func (h *house) lawChanged(generation uint64, err error) {
 	if err != nil {
 		ev.Type = flow.PolicyRejected
 		ev.Result["complaint"] = err.Error()
-		h.log.Error("policy not taken, the old one stays in force", "err", err)
+		h.log.Error("policy not taken", "err", err, "in_force", generation)
 	} else {
 		h.log.Info("policy in force", "source", h.config.Policy, "generation", generation)
 	}

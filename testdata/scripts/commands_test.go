@@ -36,6 +36,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"signal": signal,
 		"until":  until,
 		"ask":    ask,
+		"keep":   keep,
 	}
 }
 
@@ -62,7 +63,7 @@ func sql(ts *testscript.TestScript, neg bool, statement []string) {
 // environ is the story's environment, for programs that are started here.
 func environ(ts *testscript.TestScript) []string {
 	env := os.Environ()
-	for _, name := range []string{"PATH", "HOME", "PGHOST", "PGPORT", "PGUSER", "PGDATABASE",
+	for _, name := range []string{"PATH", "HOME", "WORK", "CGROUP_DIR", "DSN", "PGHOST", "PGPORT", "PGUSER", "PGDATABASE",
 		"CHAPERONE_CONFIG", "CHAPERONE_STATE_DIR", "CHAPERONE_CONTROL_SOCKET", "CHAPERONE_PIN_DIR", "CHAPERONE_LISTEN_PORT"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
@@ -145,6 +146,14 @@ func ask(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	out := retry(ts, "sh", "-c", `chaperone asks list | awk 'NR > 1 { print $1; found = 1 } END { exit !found }'`)
 	ts.Setenv(args[0], strings.Fields(out)[0])
+}
+
+// keep puts what the last command printed, less the blanks around it, into a variable.
+func keep(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("keep: in which variable?")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
 }
 
 // end stops what the story started and takes its pins out of the kernel.

@@ -9,7 +9,9 @@
 //	signal HUP|TERM|KILL    send the daemon a signal; TERM and KILL wait for its end
 //	until COMMAND...        run a program again and again until it succeeds (20 s)
 //	ask VARIABLE            wait for a pending ask and put its id into VARIABLE
+//	keep VARIABLE           put the last command's output into VARIABLE
 //
+// the programs in tools (inside: run in the story's cgroup; exits: with which code),
 // and the variables PGHOST PGPORT PGUSER PGDATABASE (a database of its own), DSN,
 // SERVER (address:port), CGROUP (an empty cgroup of the story's, below the cgroup v2 mount),
 // CGROUP_DIR (its folder) and CHAPERONE_*.
@@ -40,7 +42,11 @@ func TestStories(t *testing.T) {
 	if _, err := os.Stat(binary); err != nil {
 		t.Fatalf("%v (hint: make build)", err)
 	}
-	h := &house{binary: binary, postgres: postgres(t)}
+	tools, err := filepath.Abs("tools")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{binary: binary, tools: tools, postgres: postgres(t)}
 	testscript.Run(t, testscript.Params{
 		Dir:                 ".",
 		Setup:               h.setup,
@@ -83,6 +89,7 @@ func postgres(t *testing.T) *servers.Server {
 // house is what stories share.
 type house struct {
 	binary   string
+	tools    string // folder of the programs that stories run
 	postgres *servers.Server
 }
 
@@ -103,7 +110,7 @@ func (h *house) setup(env *testscript.Env) error {
 	s := &story{house: h, name: name, cgroup: group}
 	env.Values[storyKey{}] = s
 	for _, set := range [][2]string{
-		{"PATH", filepath.Dir(h.binary) + ":" + env.Getenv("PATH")},
+		{"PATH", filepath.Dir(h.binary) + ":" + h.tools + ":" + env.Getenv("PATH")},
 		{"PGHOST", "127.0.0.1"}, {"PGPORT", strconv.Itoa(h.postgres.Port)}, {"PGUSER", "postgres"}, {"PGDATABASE", name},
 		{"DSN", fmt.Sprintf("postgresql://postgres@127.0.0.1:%d/%s", h.postgres.Port, name)},
 		{"SERVER", h.postgres.Addr()},
