@@ -233,7 +233,7 @@ func leaks(r *relation) bool {
 	case "pg_statistic", "pg_statistic_ext_data", "pg_stats", "pg_stats_ext", "pg_stats_ext_exprs",
 		"pg_stat_activity", "pg_stat_statements", "pg_largeobject", "pg_authid", "pg_shadow",
 		"pg_user_mapping", "pg_user_mappings", "pg_subscription", "pg_prepared_statements", "pg_cursors",
-		"pg_settings", "pg_file_settings", "pg_hba_file_rules", "pg_stat_replication", "pg_foreign_server",
+		"pg_file_settings", "pg_hba_file_rules", "pg_stat_replication",
 		"user_mapping_options", "_pg_user_mappings", "pg_db_role_setting":
 		return true
 	}

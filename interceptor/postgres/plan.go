@@ -125,6 +125,11 @@ func showsSettings(r *sqlread.Reading) bool {
 		if s.Node == "VariableShowStmt" {
 			return true
 		}
+		for _, n := range s.Relations {
+			if n.Name == "pg_settings" {
+				return true
+			}
+		}
 		for _, f := range s.Functions {
 			if f.Name == "current_setting" || f.Name == "set_config" {
 				return true
@@ -186,6 +191,15 @@ func (e *engine) ofTable(v *view, a attribute) (action, mask.Mask) {
 	}
 	e.unknown = e.unknown || a.number != 0
 	return hidden, mask.Mask{}
+}
+
+// hide records that a statement the policy allowed is refused for its target's masks.
+func (e *engine) hide(j *judged, r *refusal) error {
+	refused := *j
+	refused.answer.Verdict, refused.answer.Cause, refused.answer.Rule = flow.Deny, interceptor.ByIgnorance, "(masks)"
+	e.s.Meter.Request(e.s.Flow.Identity, e.s.Flow.Target, flow.Deny)
+	e.s.Log.Info("statement refused for its target's masks", "session", e.s.ID, "why", r.detail)
+	return e.note(&refused)
 }
 
 // sinks are functions that carry a value to where nothing masks it.

@@ -1,6 +1,9 @@
 package postgres
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/interceptor/postgres/wire"
 	"github.com/jackc/pgproto3/v2"
@@ -146,20 +149,38 @@ func (e *engine) ownWords(o *owed) bool {
 	return true
 }
 
+// hiddenText stands for a message that may show values.
+const hiddenText = "chaperone: the text of this message is hidden, since it may show masked values"
+
 // strip leaves severity, code and place, and the message where it is the server's own and
-// its class speaks of statements and servers only.
+// speaks of statements and servers only. An error of class 42 that points into the
+// statement's text comes from analysing it, before any row is read; without a place it
+// may come from a function that was given a value for a name.
 func strip(f *pgproto3.ErrorResponse, own bool) int {
-	if !own || !plainClass(f.Code) {
-		f.Message = "chaperone: the text of this message is hidden, since it may show masked values"
+	analysed := strings.HasPrefix(f.Code, "42") && f.Position > 0 && f.InternalPosition == 0 && f.InternalQuery == "" && f.Where == ""
+	if !analysed {
+		f.Hint = ""
+		if !own || !plainClass(f.Code) {
+			f.Message = hiddenText
+		}
+		if !own && !slices.Contains(wellKnown, f.Code) {
+			f.Code = "P0001" // RAISE takes any five characters for a code
+		}
 	}
-	f.Detail, f.Hint, f.Where, f.InternalQuery = "", "", "", ""
+	f.Detail, f.Where, f.InternalQuery = "", "", ""
 	f.InternalPosition = 0
 	f.SchemaName, f.TableName, f.ColumnName, f.DataTypeName, f.ConstraintName = "", "", "", "", ""
 	return 1
 }
 
+// wellKnown are the codes drivers act on, and the commonest others.
+var wellKnown = []string{"00000", "01000", "02000", "22001", "22003", "22007", "22008", "22012", "22023", "22P02", "22P03",
+	"23001", "23502", "23503", "23505", "23514", "23P01", "25001", "25006", "25P01", "25P02", "25P03", "26000", "28000",
+	"34000", "40001", "40P01", "42501", "42601", "42703", "42704", "42710", "42804", "42883", "42P01", "42P05", "42P07",
+	"53100", "53200", "53300", "54000", "54001", "55006", "55P03", "57014", "57P01", "57P02", "57P03", "P0001", "P0002", "XX000"}
+
 // plainClass lists the SQLSTATE classes (errcodes.txt) whose messages the server makes from
-// the statement's text and its own state, never from rows.
+// its own state, never from rows.
 func plainClass(code string) bool {
 	if len(code) != 5 {
 		return false
@@ -168,11 +189,7 @@ func plainClass(code string) bool {
 	case "08", "25", "26", "28", "34", "3D", "40", "53", "55", "57":
 		return true
 	}
-	switch code {
-	case "42501", "42601", "42P01", "42703", "42883", "42P05", "42P03", "42704", "42803", "42804":
-		return true
-	}
-	return false
+	return code == "42501"
 }
 
 // scrubFields runs the detectors on every text of an error.

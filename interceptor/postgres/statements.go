@@ -39,6 +39,9 @@ func (e *engine) query(w *walk, size int) (bool, error) {
 	}
 	s, p := &statement{j: j, known: true}, e.newPlan()
 	if r := e.unshowable(j, p); r != nil {
+		if err := e.hide(j, r); err != nil {
+			return false, err
+		}
 		e.queue.push(owed{step: stepQuery, refusal: r})
 		e.replace(w, size, e.tapedQuery(j), wire.AppendQuery(nil, failing(j.answer)))
 		return true, nil
@@ -325,6 +328,9 @@ func (e *engine) execute(w *walk, size int) (bool, error) {
 		return true, nil
 	}
 	if r := e.unshowable(j, p.plan); r != nil {
+		if err := e.hide(j, r); err != nil {
+			return false, err
+		}
 		e.refuse(w, size, r, failing(j.answer), nil)
 		return true, nil
 	}
