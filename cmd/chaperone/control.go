@@ -77,7 +77,7 @@ func (h *house) policyStatus() api.PolicyStatus {
 
 func (h *house) reload(ctx context.Context) (api.PolicyStatus, error) {
 	if err := h.law.reload(ctx); err != nil {
-		return h.policyStatus(), fmt.Errorf("%w: %w", api.ErrInvalid, err)
+		return h.policyStatus(), api.Hint(fmt.Errorf("the policy in force stays: %w", err), "chaperone policy check "+h.config.Policy)
 	}
 	return h.policyStatus(), nil
 }

@@ -69,7 +69,7 @@ type usageError struct{ error }
 func codeFor(cmd *cobra.Command, err error) int {
 	var usage usageError
 	switch {
-	case errors.As(err, &usage), cmd != nil && !cmd.SilenceUsage:
+	case errors.As(err, &usage), errors.Is(err, api.ErrInvalid), cmd != nil && !cmd.SilenceUsage:
 		return exitUsage
 	case errors.Is(err, api.ErrRefused):
 		return exitRefused
