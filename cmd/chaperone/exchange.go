@@ -89,7 +89,7 @@ func (x exchange) ask(w io.Writer) error {
 // answer prints what came back, as the subagent saw it.
 func (x exchange) answer(w io.Writer, rows int) error {
 	for _, n := range x.Notices {
-		fmt.Fprintf(w, "NOTICE:  %s\n", approval.Visible(n))
+		fmt.Fprintf(w, "%s\n", approval.Visible(n))
 	}
 	if len(x.Columns) > 0 {
 		if err := x.result(w, rows); err != nil {
