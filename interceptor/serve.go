@@ -1,3 +1,22 @@
+// Package interceptor is the data path: one connection from accept to its last byte.
+//
+//	accept ── Origins ── Processes ── Enrollments    who, and where to     serve.go
+//	   │                                             on which grant        admit.go
+//	Protocol.Open ── Dial                            in which language     protocol.go
+//	   │
+//	lanes (lane.go, relay.go) or a loop (loop.go, track.go, looped.go)     move the bytes
+//	   │ feed
+//	Engine ── Question ──> judge ── Asker, Journal                         engine.go, judge.go
+//	   └──── Tape                                                          session.go
+//
+// # Why
+//
+// An engine is a state machine without I/O that works in place on the read
+// buffer: what nobody changes leaves in the write that follows the read, and one
+// protocol can be driven by goroutines, by a loop or by a test that cuts its bytes at
+// any place. Proxies made of io.Copy with hooks, and of codecs that decode and encode each
+// message, were turned down: the first cannot hold one request, the second pays
+// a system call for every row.
 package interceptor
 
 import (
