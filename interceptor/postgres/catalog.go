@@ -80,22 +80,23 @@ type relation struct {
 	kind         byte // pg_class.relkind
 }
 
-// current gives the snapshot if it can be believed. dirty says that definitions may
-// be changing at this moment.
-func (c *catalog) current(now time.Time) (snap *snapshot, dirty bool) {
+// newest gives the newest snapshot. dirty says that definitions may differ from it or be changing
+// at this moment, old that it should be taken again.
+func (c *catalog) newest(now time.Time) (snap *snapshot, dirty, old bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.snap == nil || c.snap.version != c.version || now.Sub(c.snap.taken) > catalogAge {
-		return nil, true
+	if c.snap == nil || c.snap.version != c.version {
+		return c.snap, true, true
 	}
-	return c.snap, c.open > 0
+	return c.snap, c.open > 0, now.Sub(c.snap.taken) > catalogAge
 }
 
-// last gives the newest snapshot, believed or not.
-func (c *catalog) last() *snapshot {
+// stale says that definitions may differ from s by now. Whoever changes them says so
+// before the server hears of it; so what the server described before an answer of no is as in s.
+func (c *catalog) stale(s *snapshot) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.snap
+	return s.version != c.version || c.open > 0
 }
 
 // changed notes that definitions may have changed.

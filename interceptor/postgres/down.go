@@ -203,6 +203,9 @@ func (e *engine) copies(w *walk, o *owed, typ byte, size int) (bool, error) {
 		return false, violation{"the server began a copy inside another"}
 	}
 	if typ == 'H' {
+		if e.recheck(); o.plan != nil && e.dirty && e.s.Masks.HasColumns() {
+			return false, violation{"definitions changed while a copy began"}
+		}
 		e.copyOut = true
 		return true, nil
 	}

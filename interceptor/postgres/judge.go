@@ -36,10 +36,11 @@ type judged struct {
 type traits uint8
 
 const (
-	redefines traits = 1 << iota // may change what relations and functions are
-	renames                      // may change what statement names stand for
-	retunes                      // may change how later texts are read
-	launders                     // may carry values to settings and notifications
+	redefines   traits = 1 << iota // changes what relations and functions are
+	mayRedefine                    // runs code or text that may
+	renames                        // may change what statement names stand for
+	retunes                        // may change how later texts are read
+	launders                       // may carry values to settings and notifications
 )
 
 var errUnread = errors.New("the text could not be read")
@@ -111,7 +112,7 @@ func (j *judged) settle(a interceptor.Answer) {
 		a.Message = "A text this long cannot be approved, since nobody saw all of it."
 	}
 	j.answer, j.settled = a, true
-	j.traits = redefines | renames | retunes | launders
+	j.traits = mayRedefine | renames | retunes | launders
 	if j.reading != nil && j.reading.Unread == "" {
 		j.traits = traitsOf(j.reading)
 	}
@@ -126,15 +127,17 @@ func traitsOf(r *sqlread.Reading) traits {
 			t |= renames
 		case s.Node == "FetchStmt", s.Node == "ExecuteStmt":
 		case s.Opaque:
-			t |= redefines | renames | retunes | launders
+			t |= mayRedefine | renames | retunes | launders
 		}
 		if len(s.Functions) > 0 {
 			t |= retunes // set_config, or one that calls it
 		}
 		for _, e := range s.Effects {
 			switch e.Action {
-			case flow.Create, flow.Alter, flow.Drop, flow.Admin, flow.Unknown, flow.Execute:
+			case flow.Create, flow.Alter, flow.Drop:
 				t |= redefines
+			case flow.Admin, flow.Unknown, flow.Execute, flow.ExecuteHost:
+				t |= mayRedefine
 			}
 			if e.Action == flow.Execute {
 				t |= launders
@@ -237,7 +240,8 @@ func (e *engine) forgotten(s *statement) error {
 // ran notes that a text was sent to be run.
 func (e *engine) ran(j *judged) {
 	e.lexing.tuned = e.lexing.tuned || j.traits&retunes != 0
-	if j.traits&redefines != 0 {
+	// Who sees everything has no reason to hide what a function of his changes.
+	if j.traits&redefines != 0 || j.traits&mayRedefine != 0 && e.s.Masks.HasColumns() {
 		e.redefined()
 	}
 	if j.traits&launders != 0 {

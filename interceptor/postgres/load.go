@@ -151,7 +151,8 @@ func (e *engine) boundary(w *walk) (bool, error) {
 		return true, nil
 	}
 	now := time.Now()
-	if snap, dirty := e.catalog.current(now); snap != nil && !e.unknown {
+	snap, dirty, old := e.catalog.newest(now)
+	if !old && !e.unknown {
 		e.look(snap, dirty)
 		return true, nil
 	}
@@ -160,7 +161,7 @@ func (e *engine) boundary(w *walk) (bool, error) {
 		return false, nil
 	}
 	if e.status != 'I' || now.Before(e.retry) {
-		e.look(e.catalog.last(), true)
+		e.look(snap, dirty)
 		return true, nil
 	}
 	e.unknown = false

@@ -100,6 +100,7 @@ func (e *engine) shape(w *walk, o *owed, typ byte, size int) (bool, error) {
 	if err := wire.RowDescription(&e.fields, w.in[w.pos+wire.HeaderSize:w.pos+size]); err != nil {
 		return false, violation{"the server sent a bad shape"}
 	}
+	e.recheck()
 	clean := e.clean(o.stmt)
 	for i := range e.fields.Fields {
 		c := e.column(&e.fields.Fields[i], clean)
@@ -107,6 +108,13 @@ func (e *engine) shape(w *walk, o *owed, typ byte, size int) (bool, error) {
 		p.busy = p.busy || c.action != passes
 	}
 	return true, nil
+}
+
+// recheck notices definitions that changed while a statement was on its way.
+func (e *engine) recheck() {
+	if e.s.Masks.HasColumns() && e.view != nil && e.catalog.stale(e.view.snap) {
+		e.dirty = true
+	}
 }
 
 // clean says that what a statement computes can be shown.

@@ -88,6 +88,7 @@ func (e *engine) scrub(w *walk, o *owed, typ byte, size int) (bool, error) {
 		return false, violation{"the server sent a bad error"}
 	}
 	n := 0
+	e.recheck()
 	if e.s.Masks.HasColumns() && !e.saysNothing(o, f) {
 		n += strip(f, e.ownWords(o))
 	}
