@@ -115,6 +115,7 @@ func (h *house) tenant(e enroll.Enrollment) api.Enrollment {
 	return api.Enrollment{
 		ID: e.ID, Identity: e.Identity, Cgroup: e.Cgroup, Source: e.Source, Since: e.Since,
 		Verified: h.tenants.proofs[e.ID].at, Flows: flows[e.Identity], Uncovered: h.tenants.uncovered[e.ID],
+		Advisory: enroll.Advisory(h.tenants.root, e.Cgroup),
 	}
 }
 
