@@ -43,13 +43,14 @@ func newIdentities() *cobra.Command {
 }
 
 func expiry(i api.Identity) string {
+	last := i.Expires.Add(-1).Format(time.DateOnly) // its last day: it expires as the next begins
 	switch {
 	case i.Expires.IsZero():
 		return "never"
 	case i.Expired:
-		return "expired " + i.Expires.Format(time.DateOnly)
+		return "expired " + last
 	}
-	return i.Expires.Format(time.DateOnly)
+	return last
 }
 
 func newTargets() *cobra.Command {

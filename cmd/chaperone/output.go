@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -25,6 +26,9 @@ func outputFlag(cmd *cobra.Command) *string {
 
 // show prints a listing in the format asked for.
 func show(format string, l listing) error {
+	if v := reflect.ValueOf(l.Values); v.Kind() == reflect.Slice && v.IsNil() {
+		l.Values = []any{} // an empty list, which is not null to who reads it
+	}
 	switch format {
 	case "table":
 		return table(os.Stdout, l)
