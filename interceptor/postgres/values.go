@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -126,7 +127,7 @@ func (c *column) typedText(dst, value []byte, with mask.Mask) []byte {
 		}
 		return strconv.AppendFloat(dst, with.Float(v), 'g', -1, floatBits(c.oid))
 	case oidNumeric:
-		return with.Decimal(dst, value)
+		return c.fit(len(dst), with.Decimal(dst, value))
 	case oidBool:
 		return append(dst, 'f')
 	case oidUUID:
@@ -147,6 +148,28 @@ func (c *column) typedText(dst, value []byte, with mask.Mask) []byte {
 		return c.textTime(dst, value, with)
 	}
 	return nil
+}
+
+// fit keeps a numeric(p,s), whose modifier is p<<16 + s + 4, within its digits.
+func (c *column) fit(from int, dst []byte) []byte {
+	if c.size < 4 {
+		return dst
+	}
+	room := int(c.size-4)>>16&0xffff - int(c.size-4)&0x7ff
+	digits := dst[from:]
+	if i := bytes.IndexByte(digits, '.'); i >= 0 {
+		digits = digits[:i]
+	}
+	digits = bytes.TrimPrefix(digits, []byte("-"))
+	if len(digits) <= room {
+		return dst
+	}
+	last := bytes.Clone(digits[len(digits)-max(room, 0):])
+	dst = append(dst[:from], last...)
+	if len(last) == 0 {
+		dst = append(dst, '0')
+	}
+	return dst
 }
 
 func intBits(oid uint32) int {
