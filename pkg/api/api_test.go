@@ -276,7 +276,7 @@ func enrolledCgroup(t *testing.T) int {
 }
 
 func TestEnrolledProcessGetsNoAnswerEvenAsRoot(t *testing.T) {
-	h, desk, id := house(t)
+	h, _, _ := house(t)
 	fd, path := enrolledCgroup(t), serve(t, h)
 	if said := peerProcess(t, path, "direct", &syscall.SysProcAttr{}); said != "ok decide:ok reload:ok" {
 		t.Fatalf("a free peer: %s", said)

@@ -123,7 +123,7 @@ func (s *Server) open(v verb) http.Handler {
 			s.fail(w, err)
 			return
 		}
-		if answer != handled {
+		if answer != errHandled {
 			send(w, http.StatusOK, answer)
 		}
 	})

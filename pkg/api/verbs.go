@@ -11,8 +11,8 @@ import (
 	"github.com/chaperone-dev/chaperone/pkg/approval"
 )
 
-// handled is the answer of a verb that has written its own.
-var handled = errors.New("handled")
+// errHandled is the answer of a verb that has written its own.
+var errHandled = errors.New("errHandled")
 
 // handler is every verb the control socket knows, one line each.
 func (s *Server) handler() http.Handler {
@@ -142,7 +142,7 @@ func (s *Server) watching() http.Handler {
 				return nil, ErrUnsupported
 			}
 			s.stream(ctx, w)
-			return handled, nil
+			return errHandled, nil
 		}).ServeHTTP(w, r)
 	})
 }

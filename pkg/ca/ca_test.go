@@ -85,7 +85,7 @@ func TestClientsThatTrustTheAuthorityTrustItsLeaves(t *testing.T) {
 	if err := leaf.Leaf.VerifyHostname("2001:db8::1"); err != nil {
 		t.Error(err)
 	}
-	if leaf.Leaf.IsCA || leaf.Leaf.NotAfter.Sub(time.Now()) > leafLife {
+	if leaf.Leaf.IsCA || time.Until(leaf.Leaf.NotAfter) > leafLife {
 		t.Errorf("leaf: CA %v, until %v", leaf.Leaf.IsCA, leaf.Leaf.NotAfter)
 	}
 }

@@ -299,13 +299,6 @@ func (l *hostLog) flush() error {
 	return nil
 }
 
-// dirty says whether there is something to flush.
-func (l *hostLog) dirty() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.synced < l.seq
-}
-
 // onDisk says whether entry seq is.
 func (l *hostLog) onDisk(seq uint64) bool {
 	l.mu.Lock()
