@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +23,9 @@ func newAsks() *cobra.Command {
 	return cmd
 }
 
+// askStates are what an ask can be.
+var askStates = []string{approval.Pending, approval.Approved, approval.Denied, approval.Expired, approval.Cancelled}
+
 // listAsks makes cmd the verb that lists asks.
 func listAsks(cmd *cobra.Command) {
 	format := outputFlag(cmd)
@@ -31,6 +37,9 @@ func listAsks(cmd *cobra.Command) {
 		}
 		if *state == "all" {
 			*state = ""
+		}
+		if *state != "" && !slices.Contains(askStates, *state) {
+			return usageError{fmt.Errorf("no ask is %q: %s or all", *state, strings.Join(askStates, ", "))}
 		}
 		asks, err := client.Asks(cmd.Context(), *state)
 		if err != nil {
@@ -52,11 +61,15 @@ func newAsksWatch() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return client.WatchAsks(cmd.Context(), func(a approval.View) error {
+			err = client.WatchAsks(cmd.Context(), func(a approval.View) error {
 				_, err := fmt.Printf("%s  %-9s %s  %s on %s: %s\n",
 					time.Now().Format(time.TimeOnly), a.State, a.ID, a.Identity, a.Target, oneLine(a.Request.Text, 100))
 				return err
 			})
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+				return api.Hint(errors.New("the daemon ended the watch"), "it was stopped, or this terminal was too slow; see chaperone status")
+			}
+			return err
 		},
 	}
 }
