@@ -34,13 +34,17 @@ func (d *Door) Enroll(path string, id uint32) error {
 	if err != nil {
 		return fmt.Errorf("enroll: %w", err)
 	}
-	if depth := strings.Count(filepath.Clean(path), "/") - strings.Count(filepath.Clean(d.options.CgroupRoot), "/"); depth < 1 || depth > maxDepth {
+	depth := strings.Count(filepath.Clean(path), "/") - strings.Count(filepath.Clean(d.options.CgroupRoot), "/")
+	if depth < 1 || depth > maxDepth {
 		return fmt.Errorf("enroll %s: %w", path, ErrDepth)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.count(id); err != nil {
 		return fmt.Errorf("enroll: %w", err)
+	}
+	if err := d.useLevel(depth); err != nil {
+		return fmt.Errorf("enroll %s: %w", path, err)
 	}
 	if err := d.maps[captureMapEnrolled].Put(cgroup, id); err != nil {
 		return fmt.Errorf("enroll %s: %w", path, err)
@@ -49,6 +53,15 @@ func (d *Door) Enroll(path string, id uint32) error {
 		return fmt.Errorf("enroll %s: %w", path, explain(err)) // what is attached stays: the half enrolled are refused
 	}
 	return nil
+}
+
+// useLevel has the root's programs look at cgroups so far below the root. mu is held.
+func (d *Door) useLevel(depth int) error {
+	var used uint32
+	if err := d.maps[captureMapLevels].Lookup(uint32(0), &used); err != nil {
+		return err
+	}
+	return d.maps[captureMapLevels].Put(uint32(0), used|1<<depth)
 }
 
 func number(id uint32) string { return strconv.FormatUint(uint64(id), 10) }

@@ -150,7 +150,7 @@ func (d *Door) openMaps() error {
 	return nil
 }
 
-var sharedMaps = []string{captureMapOrigins, captureMapArrivals, captureMapHandovers, captureMapEnrolled, captureMapCounts}
+var sharedMaps = []string{captureMapOrigins, captureMapArrivals, captureMapHandovers, captureMapEnrolled, captureMapLevels, captureMapCounts}
 
 // netnsCookie identifies the network namespace of the calling thread.
 func netnsCookie() (uint64, error) {

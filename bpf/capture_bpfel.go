@@ -76,6 +76,7 @@ const (
 	captureMapCounts        = "counts"
 	captureMapEnrolled      = "enrolled"
 	captureMapHandovers     = "handovers"
+	captureMapLevels        = "levels"
 	captureMapOrigins       = "origins"
 	captureProgBind4        = "bind4"
 	captureProgBind6        = "bind6"
@@ -158,6 +159,7 @@ type captureMapSpecs struct {
 	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Enrolled  *ebpf.MapSpec `ebpf:"enrolled"`
 	Handovers *ebpf.MapSpec `ebpf:"handovers"`
+	Levels    *ebpf.MapSpec `ebpf:"levels"`
 	Origins   *ebpf.MapSpec `ebpf:"origins"`
 }
 
@@ -194,6 +196,7 @@ type captureMaps struct {
 	Counts    *ebpf.Map `ebpf:"counts"`
 	Enrolled  *ebpf.Map `ebpf:"enrolled"`
 	Handovers *ebpf.Map `ebpf:"handovers"`
+	Levels    *ebpf.Map `ebpf:"levels"`
 	Origins   *ebpf.Map `ebpf:"origins"`
 }
 
@@ -203,6 +206,7 @@ func (m *captureMaps) Close() error {
 		m.Counts,
 		m.Enrolled,
 		m.Handovers,
+		m.Levels,
 		m.Origins,
 	)
 }

@@ -41,6 +41,16 @@ struct {
 	__type(value, __u32);
 } enrolled SEC(".maps");
 
+/* How far below the root enrolled cgroups are: bit n for level n. Written by the daemon
+ * before it enrolls, read by the programs at the root, so that a process that is not
+ * enrolled pays for the levels in use only. Bits are never taken back. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} levels SEC(".maps");
+
 /* Written here, read by the daemon, which makes the entries at enrollment. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);

@@ -30,14 +30,20 @@ static __always_inline int deny(__u32 who, __u32 why)
  * enrolled cgroup of the current task, 0 for none. */
 static __always_inline __u32 deciding(void)
 {
-	__u32 found = 0;
+	__u32 found = 0, zero = 0, *used;
 
 	if (enrollment)
 		return enrollment;
+	used = bpf_map_lookup_elem(&levels, &zero);
+	if (!used || !*used)
+		return 0;
 	for (int level = 1; level <= MAX_DEPTH; level++) {
-		__u64 id = bpf_get_current_ancestor_cgroup_id(level);
+		__u64 id;
 		__u32 *who;
 
+		if (!(*used >> level & 1))
+			continue;
+		id = bpf_get_current_ancestor_cgroup_id(level);
 		if (!id)
 			break;
 		who = bpf_map_lookup_elem(&enrolled, &id);
