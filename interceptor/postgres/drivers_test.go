@@ -216,7 +216,7 @@ func TestLibPQ(t *testing.T) {
 	if _, err := tx.Exec("create temp table t (a int)"); err != nil {
 		t.Fatal(err)
 	}
-	st, err := tx.Prepare(pq.CopyIn("t", "a"))
+	st, err := tx.Prepare("COPY t (a) FROM STDIN")
 	if err != nil {
 		t.Fatal(err)
 	}

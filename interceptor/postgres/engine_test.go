@@ -3,15 +3,18 @@ package postgres
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/interceptor/postgres/wire"
 	"github.com/chaperone-dev/chaperone/interceptor/protocoltest"
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 	"github.com/chaperone-dev/chaperone/pkg/sqlread"
+	"github.com/chaperone-dev/chaperone/rules"
 )
 
 // fresh makes an engine whose session is still to be opened.
@@ -183,14 +186,77 @@ func TestTheCutOfTheBytesChangesNothing(t *testing.T) {
 	}
 }
 
+// someMasks and someCatalog are a table 64, public.plain, whose first two columns are word and
+// secret; the second is masked.
+var (
+	someMasks = func() *rules.Masks {
+		text, _, _ := strings.Cut(policyText, "people:")
+		text = fmt.Sprintf(text, 5432, "full") + "masks:\n  - {name: m, target: db, columns: [plain.secret], detect: [email]}\n"
+		p, err := rules.Parse([]rules.File{{Name: "p.yaml", Data: []byte(text)}}, rules.Options{})
+		if err != nil {
+			panic(err)
+		}
+		return p.Masks("bot", "db")
+	}()
+	someCatalog = &snapshot{
+		taken:     time.Now().Add(time.Hour),
+		relations: map[uint32]*relation{20000: {"public", "plain", 'r'}},
+		columns:   map[attribute]attributeIs{{20000, 1}: {"word", oidText, -1}, {20000, 2}: {"secret", oidText, -1}},
+	}
+)
+
+func TestMaskedRowsWhateverTheCut(t *testing.T) {
+	shape := message('T', "\x00\x02word\x00\x00\x00\x4e\x20\x00\x01\x00\x00\x00\x19\xff\xff\xff\xff\xff\xff\x00\x00secret\x00\x00\x00\x4e\x20\x00\x02\x00\x00\x00\x19\xff\xff\xff\xff\xff\xff\x00\x00")
+	row := message('D', "\x00\x02\x00\x00\x00\x09me@a.com \x00\x00\x00\x06secret")
+	up := message('P', "\x00select word, secret from plain\x00\x00\x00") + message('B', "\x00\x00\x00\x00\x00\x00\x00\x00") + message('E', "\x00\x00\x00\x00\x00") + message('S', "")
+	down := message('1', "") + message('2', "") + shape + strings.Repeat(row, 50) + message('C', "SELECT 50\x00") + message('Z', "I")
+	want := message('1', "") + message('2', "") + strings.Repeat(message('D', "\x00\x02\x00\x00\x00\x09[masked] \x00\x00\x00\x08[masked]"), 50) + message('C', "SELECT 50\x00") + message('Z', "I")
+	for seed := range uint64(50) {
+		tape := &protocoltest.Tape{}
+		e := fresh(tape)
+		e.s.Masks = someMasks
+		d := protocoltest.Start(e, allow, tape)
+		d.Send(interceptor.Down, []byte(loginDown))
+		opened := len(d.Written[interceptor.Down])
+		e.catalog = e.p.catalogs.of(database{e.s.Flow.Destination, e.database})
+		e.catalog.publish(someCatalog)
+		r := rand.New(rand.NewPCG(seed, 3))
+		for dir, s := range []string{up, down} {
+			for len(s) > 0 {
+				n := 1 + r.IntN(min(len(s), 1+r.IntN(200)))
+				d.Send(interceptor.Direction(dir), []byte(s[:n]))
+				s = s[n:]
+			}
+		}
+		if d.Err != nil {
+			t.Fatal(d.Err)
+		}
+		if got := string(d.Written[interceptor.Down][opened:]); got != want {
+			t.Fatalf("seed %d: got %d bytes, want %d: %q", seed, len(got), len(want), got)
+		}
+		if string(tape.Stream(interceptor.TapeDown)) != want {
+			t.Fatal("the tape is not what the client saw")
+		}
+	}
+}
+
 func FuzzEngine(f *testing.F) {
 	for _, turn := range conversation {
 		f.Add([]byte(turn[0]), []byte(turn[1]), uint64(1), false)
+		f.Add([]byte(turn[0]), []byte(turn[1]), uint64(2), true)
 	}
 	f.Fuzz(func(t *testing.T, up, down []byte, seed uint64, masks bool) {
 		tape := &protocoltest.Tape{}
-		d := protocoltest.Start(fresh(tape), allow, tape)
+		e := fresh(tape)
+		if masks {
+			e.s.Masks = someMasks
+		}
+		d := protocoltest.Start(e, allow, tape)
 		d.Send(interceptor.Down, []byte(loginDown))
+		if masks {
+			e.catalog = e.p.catalogs.of(database{e.s.Flow.Destination, e.database})
+			e.catalog.publish(someCatalog)
+		}
 		r := rand.New(rand.NewPCG(seed, 2))
 		for len(up)+len(down) > 0 && !d.Ended {
 			n := min(len(up), r.IntN(64))
