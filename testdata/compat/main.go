@@ -13,13 +13,14 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"regexp"
 )
 
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("compat: ")
 	binary := flag.String("chaperone", "bin/chaperone", "the binary; empty runs everything straight, twice")
-	only := flag.String("only", "", "clients or suites")
+	only := flag.String("only", "", "regular expression: only clients, or the packages whose import path it matches")
 	flag.Parse()
 	if err := run(*binary, *only); err != nil {
 		log.Fatal(err)
@@ -53,13 +54,14 @@ func run(binary, only string) error {
 // compare runs both halves and reports all that is wrong, not only the first.
 func (b *bench) compare(only string) error {
 	var errs []error
-	if only != "suites" {
+	chosen, err := regexp.Compile(only)
+	if err != nil {
+		return err
+	}
+	if chosen.MatchString("clients") {
 		errs = append(errs, b.clients())
 	}
-	if only != "clients" {
-		errs = append(errs, b.suites())
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, b.suites(chosen))...)
 }
 
 // say tells one line of progress.

@@ -46,7 +46,7 @@ func chmodAll(root string) error {
 }
 
 // suites runs every suite both ways and compares.
-func (b *bench) suites() error {
+func (b *bench) suites(chosen *regexp.Regexp) error {
 	excuses, err := readExcuses("testdata/compat/differences.txt")
 	if err != nil {
 		return err
@@ -54,12 +54,20 @@ func (b *bench) suites() error {
 	var errs []error
 	for _, s := range modulePaths {
 		for _, pkg := range s.packages {
+			if !chosen.MatchString(importPath(s, pkg)) {
+				excuses.leave(importPath(s, pkg))
+				continue
+			}
 			if err := b.suite(s, pkg, excuses); err != nil {
 				errs = append(errs, fmt.Errorf("%s %s: %w", s.module, pkg, err))
 			}
 		}
 	}
 	return errors.Join(append(errs, excuses.unused())...)
+}
+
+func importPath(s suite, pkg string) string {
+	return strings.TrimSuffix(s.module+"/"+strings.TrimPrefix(pkg, "./"), "/.")
 }
 
 // suite builds one package's tests once and runs them both ways.
@@ -72,7 +80,7 @@ func (b *bench) suite(s suite, pkg string, excuses *excuses) error {
 		return fmt.Errorf("build: %w\n%s", err, out)
 	}
 	straight, watched := b.verdicts(home, binary, false), b.verdicts(home, binary, true)
-	name := strings.TrimSuffix(s.module+"/"+strings.TrimPrefix(pkg, "./"), "/.")
+	name := importPath(s, pkg)
 	lost := watched.missing(straight)
 	lost = b.again(home, binary, lost) // a test that fails now and then fails either way
 	say("%-40s passing straight %d, watched %d, differing %d", name, straight.passed(), watched.passed(), len(lost))
@@ -104,12 +112,15 @@ func (b *bench) again(home, binary string, lost []string) []string {
 
 // verdicts runs a test binary and reads what each test came to.
 func (b *bench) verdicts(home, binary string, watched bool, args ...string) verdicts {
-	cmd := b.command(watched, binary, append([]string{"-test.v=test2json", "-test.timeout=5m", "-test.count=1"}, args...)...)
+	cmd := b.command(watched, binary, append([]string{"-test.v=test2json", "-test.timeout=3m", "-test.count=1"}, args...)...)
 	cmd.Dir = home
 	cmd.Env = append(cmd.Env, b.suiteEnv()...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	_ = cmd.Run() // failing tests are part of the comparison
+	if kept := os.Getenv("COMPAT_KEEP"); kept != "" {
+		_ = os.WriteFile(filepath.Join(kept, fmt.Sprintf("%s-%t.log", filepath.Base(home), watched)), out.Bytes(), 0o600) // for whoever looks for the reason
+	}
 	return readVerdicts(out.String())
 }
 
