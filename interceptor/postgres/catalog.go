@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -275,9 +276,13 @@ func (v *view) cleanStatement(s *sqlread.Statement) bool {
 // calls says whether a statement calls a function that is not the system's.
 func (v *view) calls(s *sqlread.Statement) bool {
 	for _, n := range s.Functions {
-		if v.snap.functions[n.Name] {
+		if v.snap.functions[n.Name] || slices.Contains(tellTale, n.Name) {
 			return true
 		}
 	}
 	return false
 }
+
+// tellTale are functions of the system that show what the views made of them are hidden for.
+var tellTale = []string{"pg_stat_get_activity", "pg_stat_get_backend_activity", "pg_prepared_statement", "pg_cursor",
+	"pg_show_all_file_settings", "pg_hba_file_rules", "pg_mcv_list_items", "pg_options_to_table", "pg_stat_get_subscription"}

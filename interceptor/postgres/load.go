@@ -147,7 +147,7 @@ func (e *engine) boundary(w *walk) (bool, error) {
 	if e.catalog == nil {
 		e.catalog = e.p.catalogs.of(database{e.s.Flow.Destination, e.database})
 	}
-	if last := e.queue.last(); last != nil && last.step != stepSync && last.step != stepQuery && last.step != stepFunction {
+	if e.batching {
 		return true, nil
 	}
 	now := time.Now()

@@ -73,14 +73,6 @@ func (q *queue) pop() {
 	q.n--
 }
 
-// last is the entry that was pushed last.
-func (q *queue) last() *owed {
-	if q.n == 0 {
-		return nil
-	}
-	return q.at(q.n - 1)
-}
-
 // copyIn drops what the server drops once it reads copy data: each Sync between the
 // executing entry and the end of the data. ended says that the end is already on
 // its way; ok is false when something stands there that has no place in a copy.

@@ -45,15 +45,16 @@ type engine struct {
 	cancel   *cancelable
 	key      []byte // the client's synthetic cancel key
 
-	queue   queue
-	discard bool
-	copyIn  bool
-	copyOut bool
-	stalled bool // Up waits for the queue
-	drain   bool // until it is empty
-	status  byte // of the last ReadyForQuery
-	sent    int  // batches sent, each ended by a Sync, Query or FunctionCall
-	done    int  // batches answered
+	queue    queue
+	discard  bool
+	copyIn   bool
+	copyOut  bool
+	stalled  bool // Up waits for the queue
+	drain    bool // until it is empty
+	batching bool // extended messages were sent, and no Sync since: the server may be in a transaction of theirs
+	status   byte // of the last ReadyForQuery
+	sent     int  // batches sent, each ended by a Sync, Query or FunctionCall
+	done     int  // batches answered
 
 	statements map[string]*statement
 	unnamed    *statement

@@ -85,6 +85,15 @@ func (e *engine) up(w *walk, typ byte, size int) (bool, error) {
 		e.stalled, w.out.Stalled = true, true
 		return false, nil
 	}
+	ok, err := e.upReady(w, typ, size)
+	if ok {
+		e.batching = strings.IndexByte("BEDPCH", typ) >= 0 || e.batching && strings.IndexByte("dcf", typ) >= 0
+	}
+	return ok, err
+}
+
+// upReady takes one message of a session that is neither copying nor skipping.
+func (e *engine) upReady(w *walk, typ byte, size int) (bool, error) {
 	switch typ {
 	case 'B':
 		return e.bind(w, size)
