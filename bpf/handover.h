@@ -108,7 +108,6 @@ static __always_inline void arrive(struct bpf_sock_ops *ctx)
 	if (to) {
 		__builtin_memcpy(to, from, sizeof(*to));
 		tally(to->enrollment, HANDED_OVER);
-		tally(0, HANDED_OVER); /* of all, for good: the record counts against it */
 	}
 	bpf_map_delete_elem(&handovers, &key);
 }

@@ -11,13 +11,22 @@ volatile const __u64 proxy_netns; /* cookie of the network namespace the proxy l
 
 #define MAX_DEPTH 16 /* of an enrolled cgroup below the root */
 
-static __always_inline void tally(__u32 who, __u32 what)
+static __always_inline void bump(__u32 who, __u32 what)
 {
 	struct count_key key = {.enrollment = who, .tally = what};
 	__u64 *n = bpf_map_lookup_elem(&counts, &key);
 
 	if (n)
 		*n += 1; /* per CPU */
+}
+
+/* Counts for the enrollment, and under 0 for all there ever were: an
+ * enrollment's own counters go with it. */
+static __always_inline void tally(__u32 who, __u32 what)
+{
+	bump(who, what);
+	if (who)
+		bump(0, what);
 }
 
 static __always_inline int deny(__u32 who, __u32 why)

@@ -90,13 +90,13 @@ func (h *house) sources() metrics.Sources {
 	}
 }
 
-// kernelCounts sums the kernel's counters over the enrollments.
+// kernelCounts are the kernel's counters over all enrollments there were.
 func (h *house) kernelCounts() (map[string]uint64, error) {
 	counts, err := h.door.Counts()
 	sums := map[string]uint64{}
 	for _, c := range counts {
-		if c.Enrollment != 0 {
-			sums[c.What] += c.N
+		if c.Enrollment == 0 {
+			sums[c.What] = c.N
 		}
 	}
 	return sums, err
