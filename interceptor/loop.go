@@ -33,6 +33,7 @@ type Loop struct {
 type end struct {
 	fd     int
 	events uint32 // what epoll watches it for
+	muted  bool   // epoll does not know it at the moment
 	reads  *track // whose source it is
 	writes *track // whose destination it is
 }
@@ -136,8 +137,26 @@ func (x *end) ready(events uint32) {
 	if events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 && x.writes.pending() {
 		x.writes.drain()
 	}
-	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLERR|unix.EPOLLHUP) != 0 && !x.reads.conn.over {
+	lost := events&(unix.EPOLLERR|unix.EPOLLHUP) != 0
+	switch {
+	case x.reads.conn.over:
+	case lost && !x.reads.wantsRead():
+		x.lost(events)
+	case lost || events&(unix.EPOLLIN|unix.EPOLLRDHUP) != 0:
 		x.reads.read()
+	}
+}
+
+// lost takes note of a peer that is gone while nothing is read from it. Epoll would go
+// on saying so: a client's reset ends the connection, and any other end is not watched until something is wanted of it.
+func (x *end) lost(events uint32) {
+	conn := x.reads.conn
+	switch {
+	case x == conn.ends[0] && events&unix.EPOLLERR != 0:
+		conn.finish(fmt.Errorf("read %s: %w", Up, unix.ECONNRESET))
+	case !x.writes.pending() && !x.muted:
+		x.muted, x.events = true, 0
+		_ = unix.EpollCtl(conn.loop.epoll, unix.EPOLL_CTL_DEL, x.fd, nil) // it is there: muted says so
 	}
 }
 
@@ -153,9 +172,13 @@ func (l *Loop) watch(x *end) {
 	if want == x.events {
 		return
 	}
-	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, x.fd, &unix.EpollEvent{Events: want, Fd: int32(x.fd)}); err != nil {
+	how := unix.EPOLL_CTL_MOD
+	if x.muted {
+		how = unix.EPOLL_CTL_ADD
+	}
+	if err := unix.EpollCtl(l.epoll, how, x.fd, &unix.EpollEvent{Events: want, Fd: int32(x.fd)}); err != nil {
 		x.reads.conn.finish(fmt.Errorf("watch: %w", err))
 		return
 	}
-	x.events = want
+	x.events, x.muted = want, false
 }

@@ -65,6 +65,13 @@ func (x *looped) guard() {
 	}
 }
 
+// caught is guard for goroutines beside the loop.
+func (x *looped) caught() {
+	if p := recover(); p != nil {
+		x.post(func() { x.finish(panicked(p)) })
+	}
+}
+
 // detach takes a connection's descriptor away from Go's poller, which would
 // otherwise be woken along with the loop.
 func detach(conn net.Conn) (int, error) {
@@ -134,6 +141,7 @@ func (x *looped) fail(t *track, err error) {
 // ask has a request judged by a goroutine.
 func (x *looped) ask(t *track, q Question) {
 	go func() {
+		defer x.caught()
 		a := x.session.judge(x.ctx, q, x)
 		x.post(func() {
 			if x.over {
@@ -149,6 +157,7 @@ func (x *looped) ask(t *track, q Question) {
 // sync has the record put on disk by a goroutine, then writes what waited for it.
 func (x *looped) sync(t *track) {
 	go func() {
+		defer x.caught()
 		err := x.session.sync()
 		x.post(func() {
 			switch {

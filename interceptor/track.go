@@ -140,13 +140,16 @@ func (t *track) release() {
 	t.keep(n)
 }
 
-// write offers dst everything in one system call.
+// maxParts is how many parts one system call takes (UIO_MAXIOV).
+const maxParts = 1024
+
+// write offers dst as much as one system call takes.
 func (t *track) write() (int, error) {
 	parts := t.out.Parts()
 	if len(parts) == 1 {
 		return rawWrite(t.dst.fd, parts[0])
 	}
-	n, err := unix.Writev(t.dst.fd, parts)
+	n, err := unix.Writev(t.dst.fd, parts[:min(len(parts), maxParts)])
 	if err == unix.EAGAIN || err == unix.EINTR {
 		return 0, nil
 	}
