@@ -193,3 +193,17 @@ func BenchmarkMaskedRows(b *testing.B) {
 		}
 	}
 }
+
+func TestDumpIsMaskedAndLoads(t *testing.T) {
+	w := secretly(t, "partial")
+	out, err := w.run("pg_dump", "--no-owner", "-t", "secrets", "-t", "other", w.url("postgres"))
+	if err != nil {
+		t.Fatal(err, out)
+	}
+	leaksIn(t, "dump", out)
+	for _, want := range []string{"CREATE TABLE public.secrets", "COPY public.secrets", "1\tnote"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in the dump", want)
+		}
+	}
+}

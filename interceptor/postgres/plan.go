@@ -210,6 +210,14 @@ func (e *engine) hide(j *judged, r *refusal) error {
 	return e.note(&refused)
 }
 
+// mayHold says that a statement may have a masked value in its hands.
+func (e *engine) mayHold(s *sqlread.Statement) bool {
+	if e.view == nil || e.dirty {
+		return len(s.Relations) > 0 || len(s.Functions) > 1
+	}
+	return e.view.calls(s) || slices.ContainsFunc(s.Relations, func(n sqlread.Name) bool { return e.view.names[n.Name] })
+}
+
 // sinks are functions that carry a value to where nothing masks it.
 var sinks = []string{"set_config", "pg_notify", "lo_put", "lo_from_bytea", "lowrite", "setval", "nextval",
 	"pg_advisory_lock", "pg_advisory_xact_lock", "pg_try_advisory_lock", "pg_try_advisory_xact_lock",
@@ -227,7 +235,7 @@ func (e *engine) unshowable(j *judged, p *plan) *refusal {
 		p.copying = c
 	}
 	if why == "" && e.s.Masks.HasColumns() && (e.view == nil || !e.view.clean(j.reading)) {
-		if why = sinking(j.reading); why == "" && e.view != nil {
+		if why = e.sinking(j.reading); why == "" && e.view != nil {
 			why = e.view.copying(j.reading)
 		}
 	}
@@ -273,10 +281,11 @@ func lastPart(object string) string {
 	return strings.ReplaceAll(strings.Trim(object, `"`), `""`, `"`)
 }
 
-func sinking(r *sqlread.Reading) string {
+// sinking names the function that may carry a masked value off, if one may.
+func (e *engine) sinking(r *sqlread.Reading) string {
 	for i := range r.Statements {
 		s := &r.Statements[i]
-		if len(s.Relations) == 0 {
+		if !e.mayHold(s) {
 			continue // there is nothing to carry off
 		}
 		for _, f := range s.Functions {
