@@ -66,7 +66,6 @@ func examine(c *config.Config) []finding {
 			findings = append(findings, finding{f.Name, f.OK, f.Core, f.Effect})
 		}
 	}
-	_, err = os.Stat(root + "/cgroup.procs")
 	findings = append(findings,
 		needed("pinning", bpf.CanPin(c.PinDir) == nil, "a killed daemon leaves enrolled processes refused, not free", fmt.Sprint(bpf.CanPin(c.PinDir))),
 		limited("kernel", true, release(), ""),

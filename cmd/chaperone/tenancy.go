@@ -34,6 +34,7 @@ type tenancy struct {
 	mu        sync.Mutex // guards what follows
 	proofs    map[uint32]proof
 	uncovered map[uint32]int
+	leaving   map[string]bool // cgroups that are being emptied
 	latest    api.Canary
 }
 
@@ -49,7 +50,12 @@ func (h *house) prove(ctx context.Context, e enroll.Enrollment) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	_, known := h.tenants.registry.Identity(e.ID)
 	h.tenants.mu.Lock()
+	if err != nil && (!known || h.tenants.leaving[e.Cgroup]) {
+		h.tenants.mu.Unlock()
+		return nil // killed with the run it was sent from
+	}
 	p := h.tenants.proofs[e.ID]
 	p.err = ""
 	if err != nil {
@@ -235,6 +241,14 @@ func (h *house) Release(_ context.Context, id string) error {
 // evict empties and removes a cgroup that was made here, then its enrollment: in
 // this order nobody in it is ever free.
 func (h *house) evict(cgroup string) error {
+	h.tenants.mu.Lock()
+	h.tenants.leaving[cgroup] = true
+	h.tenants.mu.Unlock()
+	defer func() {
+		h.tenants.mu.Lock()
+		delete(h.tenants.leaving, cgroup)
+		h.tenants.mu.Unlock()
+	}()
 	if err := enroll.Unmake(h.tenants.root, cgroup); err != nil {
 		return err
 	}

@@ -173,9 +173,10 @@ func (h *house) openKernel(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.tenants = &tenancy{root: root, registry: registry, proofs: map[uint32]proof{}, uncovered: map[uint32]int{}}
+	h.tenants = &tenancy{root: root, registry: registry, proofs: map[uint32]proof{}, uncovered: map[uint32]int{}, leaving: map[string]bool{}}
 	h.tenants.canaries.Command = []string{self, canaryVerb}
 	h.clearOut()
+	h.strangers()
 	h.recount()
 	_, err = h.record.Checkpoint() // from here on the record is held against the kernel's count
 	return err

@@ -52,8 +52,9 @@ func CgroupOf(pid int) (string, error) {
 	return "", fmt.Errorf("cgroup of %d: %w", pid, ErrNoCgroup2)
 }
 
-// slice is where cgroups for runs and pids are made.
-const slice = "/chaperone.slice"
+// slice is where cgroups for runs and pids are made. It is apart from the
+// daemon's own chaperone.slice, which systemd manages.
+const slice = "/chaperone-runs"
 
 // Make makes a cgroup for one command or process, and returns its path below Root.
 func Make(root, name string) (string, error) {
