@@ -16,9 +16,6 @@ import (
 // cancelTime bounds how long a forwarded cancel waits for the server to close.
 const cancelTime = 10 * time.Second
 
-// noDeadline lifts a connection's deadline.
-var noDeadline time.Time
-
 // cancels knows which session a client's synthetic key stands for. mu guards byKey.
 type cancels struct {
 	mu    sync.Mutex

@@ -285,4 +285,4 @@ func (v *view) calls(s *sqlread.Statement) bool {
 
 // tellTale are functions of the system that show what the views made of them are hidden for.
 var tellTale = []string{"pg_stat_get_activity", "pg_stat_get_backend_activity", "pg_prepared_statement", "pg_cursor",
-	"pg_show_all_file_settings", "pg_hba_file_rules", "pg_mcv_list_items", "pg_options_to_table", "pg_stat_get_subscription"}
+	"pg_show_all_file_settings", "pg_hba_file_rules", "pg_mcv_list_items", "pg_stat_get_subscription"}

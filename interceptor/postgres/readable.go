@@ -53,11 +53,11 @@ func readable(v []byte, oid uint32, bin bool) string {
 		}
 	case oidDate:
 		if len(v) == 4 {
-			return epoch.AddDate(0, 0, int(int32(binary.BigEndian.Uint32(v)))).Format(time.DateOnly)
+			return epoch().AddDate(0, 0, int(int32(binary.BigEndian.Uint32(v)))).Format(time.DateOnly)
 		}
 	case oidTimestamp, oidTimestamptz:
 		if len(v) == 8 {
-			return time.UnixMicro(epoch.UnixMicro() + int64(binary.BigEndian.Uint64(v))).UTC().Format("2006-01-02 15:04:05.999999")
+			return time.UnixMicro(epoch().UnixMicro() + int64(binary.BigEndian.Uint64(v))).UTC().Format("2006-01-02 15:04:05.999999")
 		}
 	case oidNumeric:
 		if s, ok := readableNumeric(v); ok {

@@ -68,8 +68,8 @@ func FuzzRenderer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, up, down []byte) {
 		r := NewRenderer()
-		r.Feed(2, up, epoch)
-		r.Feed(3, down, epoch)
+		r.Feed(2, up, epoch())
+		r.Feed(3, down, epoch())
 		r.Flush()
 		if len(r.pending) != 0 {
 			t.Error("something is left after Flush")

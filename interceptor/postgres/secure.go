@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"time"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/interceptor/postgres/wire"
@@ -57,7 +58,7 @@ func (p *protocol) dial(ctx context.Context, c *interceptor.Conn) (secure bool, 
 	if err != nil {
 		return false, err
 	}
-	return secure, c.Server.SetDeadline(noDeadline)
+	return secure, c.Server.SetDeadline(time.Time{})
 }
 
 func upgrade(ctx context.Context, c *interceptor.Conn, t rules.TLS) (bool, error) {

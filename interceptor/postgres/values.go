@@ -250,7 +250,7 @@ func (c *column) textTime(dst, value []byte, with mask.Mask) []byte {
 }
 
 // epoch is PostgreSQL's: dates count days from it, timestamps microseconds.
-var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+func epoch() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // typedBinary is typed for types whose binary form is not text.
 func (c *column) typedBinary(dst, value []byte, with mask.Mask) []byte {
@@ -330,13 +330,13 @@ func binaryFloat(dst, value []byte, with mask.Mask, bits int) []byte {
 }
 
 func binaryDate(dst, value []byte, with mask.Mask) []byte {
-	at := epoch
+	at := epoch()
 	if len(value) == 4 && !infinite32(value) {
-		at = epoch.AddDate(0, 0, int(int32(binary.BigEndian.Uint32(value))))
+		at = epoch().AddDate(0, 0, int(int32(binary.BigEndian.Uint32(value))))
 	} else {
 		with = mask.Mask{}
 	}
-	days := math.Floor(with.Time(at).Sub(epoch).Hours() / 24)
+	days := math.Floor(with.Time(at).Sub(epoch()).Hours() / 24)
 	return binary.BigEndian.AppendUint32(dst, uint32(int32(days)))
 }
 
@@ -346,17 +346,17 @@ func infinite32(b []byte) bool {
 }
 
 func binaryTime(dst, value []byte, with mask.Mask) []byte {
-	at := epoch
+	at := epoch()
 	us := int64(0)
 	if len(value) == 8 {
 		us = int64(binary.BigEndian.Uint64(value))
 	}
 	if len(value) == 8 && us > -1<<55 && us < 1<<55 {
-		at = time.UnixMicro(epoch.UnixMicro() + us).UTC()
+		at = time.UnixMicro(epoch().UnixMicro() + us).UTC()
 	} else {
 		with = mask.Mask{}
 	}
-	return binary.BigEndian.AppendUint64(dst, uint64(with.Time(at).UnixMicro()-epoch.UnixMicro()))
+	return binary.BigEndian.AppendUint64(dst, uint64(with.Time(at).UnixMicro()-epoch().UnixMicro()))
 }
 
 // textual says that detectors look at a type: all but those whose values cannot
