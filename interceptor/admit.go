@@ -103,9 +103,13 @@ func (s *Server) protocol(name string) Protocol {
 }
 
 // refuse tells a client that it gets no session, in its own language where
-// that is known or can be heard, and journals it.
+// that is known or can be heard, and journals it. One that insists gets a reset, and a sum in the journal.
 func (s *Server) refuse(ctx context.Context, conn net.Conn, f *flow.Flow, p Protocol, why error) {
 	f.Seen = flow.Denied
+	if !s.crowd.alone(f.Identity, time.Now()) {
+		s.turnAway(ctx, conn, f, why.Error())
+		return
+	}
 	s.Meter.Refused("policy")
 	err := s.Journal.Log(flow.Event{
 		Type: flow.RequestDecided, Session: f.ID, Flow: f, Identity: f.Identity, Process: &f.Process, Target: f.Target,

@@ -90,7 +90,11 @@ type Server struct {
 	// Loop drives the connections that are plain TCP on both legs; nil: goroutines drive all.
 	Loop *Loop
 
-	live sessions
+	// Places bounds the connections an identity may have at a time; 0: an eighth of the descriptors.
+	Places int
+
+	live  sessions
+	crowd crowd
 }
 
 // Serve accepts from l until ctx ends or l is closed, and returns when every
@@ -142,6 +146,11 @@ func (s *Server) handle(ctx context.Context, conn net.Conn) {
 // serve carries a connection from who and where to its last byte.
 func (s *Server) serve(ctx context.Context, conn net.Conn, origin flow.Origin) {
 	f, err := s.flow(origin)
+	if !s.crowd.enter(f.Identity, s.places()) {
+		s.turnAway(ctx, conn, &f, "the identity has as many connections as it may")
+		return
+	}
+	defer s.crowd.leave(f.Identity)
 	if err != nil {
 		s.refuse(ctx, conn, &f, nil, err)
 		return

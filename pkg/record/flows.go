@@ -24,8 +24,8 @@ type flowCount struct {
 // restart ends a run's account.
 func (c *flowCount) restart() { *c = flowCount{past: c.sum()} }
 
-// record counts one session or refusal.
-func (c *flowCount) record() { c.recorded++ }
+// record counts sessions or refusals.
+func (c *flowCount) record(n uint64) { c.recorded += n }
 
 // checkpoint takes one checkpoint's counters into account.
 func (c *flowCount) checkpoint(counters map[string]uint64) {

@@ -312,6 +312,28 @@ func TestAnotherKeyIsRefused(t *testing.T) {
 	}
 }
 
+func TestSummedRefusalsCountEach(t *testing.T) {
+	dir := t.TempDir()
+	turned := uint64(0)
+	r := openTest(t, dir, func(c *Config) {
+		c.Counters = func() map[string]uint64 { return map[string]uint64{CounterTurned: turned} }
+	})
+	_, err := r.Checkpoint()
+	must(t, err)
+	turned = 1000
+	must(t, r.Log(flow.Event{Type: flow.CaptureRefused, Flow: testFlow("s1"), Verdict: &flow.Decided{Verdict: flow.Deny},
+		Result: map[string]any{"count": 999}}))
+	must(t, r.Log(flow.Event{Type: flow.CaptureRefused, Flow: testFlow("s2"), Verdict: &flow.Decided{Verdict: flow.Deny}}))
+	for range 2 {
+		_, err = r.Checkpoint()
+		must(t, err)
+	}
+	must(t, r.Close())
+	if report := verified(t, dir); !report.OK() || report.Flows.Recorded != 1000 {
+		t.Fatalf("%+v", report.Flows)
+	}
+}
+
 func TestSkippedConnectionIsSeen(t *testing.T) {
 	dir := t.TempDir()
 	var turned uint64

@@ -40,9 +40,9 @@ func (v *verifier) witness(p Place, payload []byte) {
 	case isType(payload, flow.RecorderStarted):
 		v.flows.restart()
 	case isType(payload, flow.CaptureRefused):
-		v.flows.record()
+		v.flows.record(refusals(payload))
 	case isType(payload, flow.RequestDecided) && refusedFlow(payload):
-		v.flows.record()
+		v.flows.record(1)
 	}
 }
 
@@ -68,7 +68,7 @@ func (v *verifier) session(p Place, payload []byte) {
 			v.report.broken(p, "session "+t.Session+" starts twice")
 		}
 		w.started = true
-		v.flows.record()
+		v.flows.record(1)
 	case flow.SessionEnded:
 		if w.ended {
 			v.report.broken(p, "session "+t.Session+" ends twice")
@@ -88,6 +88,19 @@ func (v *verifier) session(p Place, payload []byte) {
 func refusedFlow(payload []byte) bool {
 	var ev flow.Event
 	return json.Unmarshal(payload, &ev) == nil && ev.Request == nil && ev.Flow != nil
+}
+
+// refusals is how many connections an entry sums up.
+func refusals(payload []byte) uint64 {
+	var ev struct {
+		Result struct {
+			Count uint64 `json:"count"`
+		} `json:"result"`
+	}
+	if json.Unmarshal(payload, &ev) != nil {
+		return 1
+	}
+	return max(1, ev.Result.Count)
 }
 
 // listTapes lists the tapes there are, by their path below dir.
