@@ -41,6 +41,7 @@ type redactor struct {
 	out    strings.Builder
 	copied int  // text[:copied] has been written
 	armed  bool // the next string is a secret
+	joined bool // a string ended in a secret's name: what the statement joins to it is secret
 	call   bool // a password function's name was just read
 	depth  int  // parentheses open inside its arguments
 	nested int  // bodies around this text
@@ -56,13 +57,13 @@ func (r *redactor) replace(from, to int, with string) {
 func (r *redactor) take(t token) {
 	s := r.text[t.from:t.to]
 	switch {
-	case t.kind == broken && (r.armed || r.depth > 0):
+	case t.kind == broken && (r.armed || r.joined || r.depth > 0):
 		r.replace(t.from, t.to, "***")
 	case t.kind == broken:
 		if at := secretWord(s); at >= 0 {
 			r.replace(t.from+at, t.to, "***")
 		}
-	case t.kind.isString() && (r.armed || r.depth > 0):
+	case t.kind.isString() && (r.armed || r.joined || r.depth > 0):
 		r.replace(t.from, t.to, hidden) // stays armed: a string may go on in the next token
 	case t.kind.isString():
 		r.content(t)
@@ -76,6 +77,7 @@ func (r *redactor) take(t token) {
 // content hides what a string that is not itself a secret carries inside.
 func (r *redactor) content(t token) {
 	in := r.text[t.inner:t.outer]
+	r.joined = t.kind != dollar && endsSecret(in)
 	switch {
 	case len(in) < 64 && secretWord(in) >= 0 && plainName(in):
 		r.armed = true // set_config('app.password', '...'), OPTIONS
@@ -123,6 +125,7 @@ func (r *redactor) mark(s string) {
 		r.depth--
 	}
 	r.call = false
+	r.joined = r.joined && s != ";"
 	if r.armed && !strings.Contains("=:,(", s) {
 		r.armed = false
 	}
@@ -139,7 +142,7 @@ var passwordFunctions = map[string]bool{
 }
 
 // secretWords begin or end the names of secrets.
-var secretWords = []string{"password", "passwd", "passphrase", "secret", "api_key", "apikey", "private_key", "access_key", "auth_token", "access_token"}
+var secretWords = []string{"password", "passwd", "passphrase", "secret", "api_key", "apikey", "api_token", "private_key", "access_key", "auth_token", "access_token"}
 
 // secretWord is where a secret's name stands in s, -1 when nowhere.
 func secretWord(s string) int {
@@ -157,6 +160,17 @@ func secretWord(s string) int {
 func beginsSecret(s string) bool {
 	for _, w := range secretWords {
 		if beginsFold(s, w) {
+			return true
+		}
+	}
+	return false
+}
+
+// endsSecret says that s ends in a secret's name, and what may stand between that and its value.
+func endsSecret(s string) bool {
+	s = strings.TrimRight(s, " \t\r\n=:'\"")
+	for _, w := range secretWords {
+		if len(s) >= len(w) && beginsFold(s[len(s)-len(w):], w) {
 			return true
 		}
 	}
