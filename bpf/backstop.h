@@ -66,15 +66,37 @@ static __always_inline int drop(void)
 	return deny(enrollment, PACKET_DROPPED);
 }
 
-/* To the proxy on the loopback device, or DNS. ports: source, destination. */
-static __always_inline int may_leave(struct __sk_buff *skb, __u32 off, __u8 protocol, int loopback)
+#define SYN_ACK 0x12 /* TCP flags */
+#define FLAGS_AT 13  /* in a TCP header */
+
+/* A server's answers stay on this host: from loopback to loopback, on a socket that was
+ * accepted there. The SYN-ACK comes before there is such a socket; only listeners send one. */
+static __always_inline int may_serve(struct __sk_buff *skb, __u32 off)
+{
+	struct bpf_sock *sk = skb->sk;
+	__u8 flags;
+
+	if (bpf_skb_load_bytes(skb, off + FLAGS_AT, &flags, sizeof(flags)))
+		return 0;
+	if ((flags & SYN_ACK) == SYN_ACK)
+		return 1;
+	if (!sk)
+		return 0;
+	sk = bpf_sk_fullsock(sk);
+	return sk && bpf_sk_storage_get(&accepted, sk, 0, 0);
+}
+
+/* To the proxy on the loopback device, from a server to this host, or DNS. ports: source, destination. */
+static __always_inline int may_leave(struct __sk_buff *skb, __u32 off, __u8 protocol, int from_here, int to_here)
 {
 	__u16 ports[2];
 
 	if (bpf_skb_load_bytes(skb, off, ports, sizeof(ports)))
 		return drop();
-	if (protocol == IPPROTO_TCP && loopback && skb->ifindex == 1 && ports[1] == bpf_htons((__u16)proxy_port))
-		return ALLOW;
+	if (protocol == IPPROTO_TCP && to_here && skb->ifindex == 1) {
+		if (ports[1] == bpf_htons((__u16)proxy_port) || (from_here && may_serve(skb, off)))
+			return ALLOW;
+	}
 	if (protocol == IPPROTO_UDP && ports[1] == bpf_htons(DNS_PORT))
 		return ALLOW;
 	return drop();
@@ -83,6 +105,8 @@ static __always_inline int may_leave(struct __sk_buff *skb, __u32 off, __u8 prot
 SEC("cgroup_skb/egress")
 int egress(struct __sk_buff *skb)
 {
+	union address from, to;
+
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr ip;
 
@@ -90,16 +114,18 @@ int egress(struct __sk_buff *skb)
 			return drop();
 		if (ip.ihl != 5 || ip.frag_off & bpf_htons(0x1fff)) /* options; later fragments */
 			return drop();
-		return may_leave(skb, sizeof(ip), ip.protocol, ip.daddr == LOOPBACK4);
+		from4(&from, ip.saddr);
+		from4(&to, ip.daddr);
+		return may_leave(skb, sizeof(ip), ip.protocol, is_loopback(&from), is_loopback(&to));
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr ip;
-		union address to;
 
 		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)))
 			return drop();
+		__builtin_memcpy(from.bytes, &ip.saddr, sizeof(from.bytes));
 		__builtin_memcpy(to.bytes, &ip.daddr, sizeof(to.bytes));
-		return may_leave(skb, sizeof(ip), ip.nexthdr, is_loopback(&to)); /* no extension header */
+		return may_leave(skb, sizeof(ip), ip.nexthdr, is_loopback(&from), is_loopback(&to)); /* no extension header */
 	}
 	return drop();
 }

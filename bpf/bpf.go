@@ -62,6 +62,7 @@ var atEnrolled = []attachment{
 	{captureProgConnect6, ebpf.AttachCGroupInet6Connect},
 	{captureProgSendmsg4, ebpf.AttachCGroupUDP4Sendmsg},
 	{captureProgSendmsg6, ebpf.AttachCGroupUDP6Sendmsg},
+	{captureProgServe, ebpf.AttachCGroupSockOps},
 	{captureProgSockCreate, ebpf.AttachCGroupInetSockCreate},
 	{captureProgSetOption, ebpf.AttachCGroupSetsockopt},
 }
@@ -150,7 +151,7 @@ func (d *Door) openMaps() error {
 	return nil
 }
 
-var sharedMaps = []string{captureMapOrigins, captureMapArrivals, captureMapHandovers, captureMapEnrolled, captureMapLevels, captureMapCounts}
+var sharedMaps = []string{captureMapOrigins, captureMapArrivals, captureMapAccepted, captureMapHandovers, captureMapEnrolled, captureMapLevels, captureMapCounts}
 
 // netnsCookie identifies the network namespace of the calling thread.
 func netnsCookie() (uint64, error) {

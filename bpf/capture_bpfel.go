@@ -72,6 +72,7 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	captureMapAccepted      = "accepted"
 	captureMapArrivals      = "arrivals"
 	captureMapCounts        = "counts"
 	captureMapEnrolled      = "enrolled"
@@ -88,6 +89,7 @@ const (
 	captureProgHandover     = "handover"
 	captureProgSendmsg4     = "sendmsg4"
 	captureProgSendmsg6     = "sendmsg6"
+	captureProgServe        = "serve"
 	captureProgSetOption    = "set_option"
 	captureProgSockCreate   = "sock_create"
 	captureVarEnrollment    = "enrollment"
@@ -147,6 +149,7 @@ type captureProgramSpecs struct {
 	Handover     *ebpf.ProgramSpec `ebpf:"handover"`
 	Sendmsg4     *ebpf.ProgramSpec `ebpf:"sendmsg4"`
 	Sendmsg6     *ebpf.ProgramSpec `ebpf:"sendmsg6"`
+	Serve        *ebpf.ProgramSpec `ebpf:"serve"`
 	SetOption    *ebpf.ProgramSpec `ebpf:"set_option"`
 	SockCreate   *ebpf.ProgramSpec `ebpf:"sock_create"`
 }
@@ -155,6 +158,7 @@ type captureProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type captureMapSpecs struct {
+	Accepted  *ebpf.MapSpec `ebpf:"accepted"`
 	Arrivals  *ebpf.MapSpec `ebpf:"arrivals"`
 	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Enrolled  *ebpf.MapSpec `ebpf:"enrolled"`
@@ -192,6 +196,7 @@ func (o *captureObjects) Close() error {
 //
 // It can be passed to loadCaptureObjects or ebpf.CollectionSpec.LoadAndAssign.
 type captureMaps struct {
+	Accepted  *ebpf.Map `ebpf:"accepted"`
 	Arrivals  *ebpf.Map `ebpf:"arrivals"`
 	Counts    *ebpf.Map `ebpf:"counts"`
 	Enrolled  *ebpf.Map `ebpf:"enrolled"`
@@ -202,6 +207,7 @@ type captureMaps struct {
 
 func (m *captureMaps) Close() error {
 	return _CaptureClose(
+		m.Accepted,
 		m.Arrivals,
 		m.Counts,
 		m.Enrolled,
@@ -234,6 +240,7 @@ type capturePrograms struct {
 	Handover     *ebpf.Program `ebpf:"handover"`
 	Sendmsg4     *ebpf.Program `ebpf:"sendmsg4"`
 	Sendmsg6     *ebpf.Program `ebpf:"sendmsg6"`
+	Serve        *ebpf.Program `ebpf:"serve"`
 	SetOption    *ebpf.Program `ebpf:"set_option"`
 	SockCreate   *ebpf.Program `ebpf:"sock_create"`
 }
@@ -250,6 +257,7 @@ func (p *capturePrograms) Close() error {
 		p.Handover,
 		p.Sendmsg4,
 		p.Sendmsg6,
+		p.Serve,
 		p.SetOption,
 		p.SockCreate,
 	)

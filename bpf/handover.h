@@ -131,6 +131,23 @@ static __always_inline void give_up(struct bpf_sock_ops *ctx)
 		bpf_map_delete_elem(&handovers, &key);
 }
 
+/* An enrolled process serves others of this host: its own tests' servers, and what the
+ * proxy dials for it. Attached to the enrolled cgroup; see may_serve in backstop.h. */
+SEC("sockops")
+int serve(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct caller here = {}, there = {};
+
+	if (ctx->op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB || !sk)
+		return 1;
+	local(ctx, &here);
+	remote(ctx, &there);
+	if (is_loopback((union address *)here.addr) && is_loopback((union address *)there.addr))
+		bpf_sk_storage_get(&accepted, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	return 1;
+}
+
 SEC("sockops")
 int handover(struct bpf_sock_ops *ctx)
 {

@@ -23,6 +23,15 @@ struct {
 	__type(value, struct origin);
 } arrivals SEC(".maps");
 
+/* Marks sockets that an enrolled process accepted over loopback. Written when the handshake
+ * is complete, read for each packet. An entry dies with its socket. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+} accepted SEC(".maps");
+
 /* From the client's SYN to the proxy's end of the handshake. Written and deleted by the
  * handover: on arrival, or when the client's socket closes before. Full: no origin, reset. */
 struct {

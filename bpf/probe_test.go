@@ -21,7 +21,8 @@ func runProbe(name string, args []string) int {
 		"tcp": probeTCP, "mapped": probeMapped, "nonblock": probeNonblock, "fastopen": probeFastOpen,
 		"again": probeAgain, "older": probeOlder, "older-twice": probeOlderTwice, "uring": probeURing,
 		"socket": probeSocket, "sendto": probeSendto, "connect-udp": probeConnectUDP, "option": probeOption,
-		"device": probeDevice, "bind": probeBind, "churn": probeChurn, "unserved": probeUnserved,
+		"device": probeDevice, "bind": probeBind, "churn": probeChurn,
+		"serve": probeServe, "unserved": probeUnserved,
 	}[name]
 	if !ok {
 		return 2
