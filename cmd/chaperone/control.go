@@ -9,6 +9,7 @@ import (
 	"github.com/chaperone-dev/chaperone/pkg/api"
 	"github.com/chaperone-dev/chaperone/pkg/approval"
 	"github.com/chaperone-dev/chaperone/pkg/flow"
+	"github.com/chaperone-dev/chaperone/pkg/record"
 	"github.com/chaperone-dev/chaperone/rules"
 )
 
@@ -25,6 +26,7 @@ func (h *house) openControl(context.Context) error {
 		Sessions: h.sessions, Kill: h.kill, Reload: h.reload,
 		Identities: h.identities, Targets: h.targets, Grants: h.grants,
 		Shutdown: func(context.Context) error { h.shutdown(); return nil },
+		Prune:    func(_ context.Context, p api.Prune) (record.Removed, error) { return h.record.Prune(p.Before) },
 		Acted:    h.acted,
 	})
 	h.doors.Go(func() {

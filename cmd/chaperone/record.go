@@ -20,7 +20,7 @@ import (
 
 func newRecord() *cobra.Command {
 	cmd := &cobra.Command{Use: "record", Short: "read and verify the host's record"}
-	cmd.AddCommand(newRecordTail(), newRecordSearch(), newRecordExport(), newRecordVerify(), newRecordCheckpoint())
+	cmd.AddCommand(newRecordTail(), newRecordSearch(), newRecordExport(), newRecordVerify(), newRecordCheckpoint(), newRecordPrune())
 	return cmd
 }
 

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 
 	"github.com/chaperone-dev/chaperone/pkg/approval"
+	"github.com/chaperone-dev/chaperone/pkg/record"
 )
 
 // House is what the daemon lets the control socket reach. A nil function is a
@@ -44,6 +45,8 @@ type House struct {
 	Identities func(context.Context) ([]Identity, error)
 	Targets    func(context.Context) ([]Target, error)
 	Grants     func(context.Context) ([]Grant, error)
+	// Prune removes old sessions from the record, and tells what it removed.
+	Prune func(context.Context, Prune) (record.Removed, error)
 	// Shutdown begins the drain and returns; the daemon ends afterwards.
 	Shutdown func(context.Context) error
 	// Acted journals an administrative act that was carried out (or refused: err).

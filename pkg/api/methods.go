@@ -6,6 +6,7 @@ import (
 	"net/url"
 
 	"github.com/chaperone-dev/chaperone/pkg/approval"
+	"github.com/chaperone-dev/chaperone/pkg/record"
 )
 
 // Status tells how the daemon is.
@@ -83,6 +84,11 @@ func (c *Client) Targets(ctx context.Context) ([]Target, error) {
 // Grants lists the policy's grants.
 func (c *Client) Grants(ctx context.Context) ([]Grant, error) {
 	return call[[]Grant](ctx, c, http.MethodGet, "/v1/grants", nil)
+}
+
+// Prune removes what is old from the record.
+func (c *Client) Prune(ctx context.Context, p Prune) (record.Removed, error) {
+	return call[record.Removed](ctx, c, http.MethodPost, "/v1/record/prune", p)
 }
 
 // Shutdown makes the daemon drain and end.

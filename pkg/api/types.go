@@ -122,6 +122,18 @@ type Kill struct {
 	Identity string `json:"identity,omitempty"`
 }
 
+// Prune says what of the record may go.
+type Prune struct {
+	Before time.Time `json:"before"`
+}
+
+func (p Prune) valid() string {
+	if p.Before.IsZero() || p.Before.After(time.Now()) {
+		return "prune what is older than a time that has passed"
+	}
+	return ""
+}
+
 // Identity is an identity of the policy, with what it does now.
 type Identity struct {
 	flow.Identity

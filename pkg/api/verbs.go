@@ -29,6 +29,7 @@ func (s *Server) handler() http.Handler {
 	mux.Handle("DELETE /v1/runs/{id}", s.root("release", s.release))
 	mux.Handle("POST /v1/kill", s.root("kill", post(h.kill, Kill.valid)))
 	mux.Handle("POST /v1/policy/reload", s.root("reload the policy", get(h.Reload)))
+	mux.Handle("POST /v1/record/prune", s.root("prune the record", post(h.Prune, Prune.valid)))
 	mux.Handle("POST /v1/shutdown", s.root("stop the daemon", get(h.shutdown)))
 	mux.Handle("GET /v1/asks", s.open(s.asks))
 	mux.Handle("GET /v1/asks/{id}", s.open(s.ask))

@@ -56,7 +56,7 @@ type Log struct {
 
 // Record is about the record and the session tapes.
 type Record struct {
-	FlushInterval time.Duration // how long a group commit may wait for company
+	FlushInterval time.Duration // how old an entry may get before it is on disk, where nobody waits for that
 	Quota         int64         // bytes that sessions may take; 0: no limit
 }
 
