@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/chaperone-dev/chaperone/pkg/api"
 	"github.com/chaperone-dev/chaperone/pkg/config"
 )
 
@@ -24,7 +25,11 @@ func newDaemon() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			return serve(cmd.Context(), c, newLogger(c.Log))
+			err = serve(cmd.Context(), c, newLogger(c.Log))
+			if err != nil && os.Geteuid() != 0 && api.HintOf(err) == "" {
+				return api.Hint(err, "run it as root: sudo chaperone daemon")
+			}
+			return err
 		},
 	}
 	config.DaemonFlags(cmd.Flags())

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -70,8 +72,15 @@ func newCleanup() *cobra.Command {
 		if err != nil {
 			return usageError{err}
 		}
-		if _, err := api.Dial(c.ControlSocket).Status(cmd.Context()); err == nil {
+		if os.Geteuid() != 0 {
+			return api.Hint(errors.New("cleanup needs root"), "sudo chaperone cleanup")
+		}
+		_, err = api.Dial(c.ControlSocket).Status(cmd.Context())
+		if err == nil {
 			return api.Hint(fmt.Errorf("a daemon is running: %w", api.ErrRefused), "stop it first")
+		}
+		if !errors.Is(err, api.ErrNotRunning) {
+			return err // there may be one
 		}
 		return bpf.Remove(c.PinDir)
 	}
