@@ -2,27 +2,16 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/chaperone-dev/chaperone/pkg/api"
 	"github.com/chaperone-dev/chaperone/pkg/enroll"
 	"github.com/chaperone-dev/chaperone/pkg/flow"
-	"github.com/chaperone-dev/chaperone/rules"
-)
-
-// How often enrollments are compared with policy and host, and proved.
-const (
-	reconcileEvery = 2 * time.Second
-	canaryEvery    = time.Minute
 )
 
 // tenancy is who lives here: enrollments, and what was proved of each.
@@ -36,44 +25,6 @@ type tenancy struct {
 	uncovered map[uint32]int
 	leaving   map[string]bool // cgroups that are being emptied
 	latest    api.Canary
-}
-
-// proof is what a canary found.
-type proof struct {
-	at  time.Time // when one last came through
-	err string    // of the last attempt
-}
-
-// prove sends a canary out of an enrollment and journals what came of it.
-func (h *house) prove(ctx context.Context, e enroll.Enrollment) error {
-	families, err := h.tenants.canaries.Send(ctx, filepath.Join(h.tenants.root, e.Cgroup), e.ID)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	_, known := h.tenants.registry.Identity(e.ID)
-	h.tenants.mu.Lock()
-	if err != nil && (!known || h.tenants.leaving[e.Cgroup]) {
-		h.tenants.mu.Unlock()
-		return nil // killed with the run it was sent from
-	}
-	p := h.tenants.proofs[e.ID]
-	p.err = ""
-	if err != nil {
-		p.err = err.Error()
-		h.tenants.latest.Error = err.Error()
-	} else {
-		p.at = time.Now()
-		h.tenants.latest = api.Canary{Verified: p.at}
-	}
-	h.tenants.proofs[e.ID] = p
-	h.tenants.mu.Unlock()
-	if err != nil {
-		h.log.Error("canary failed: connections of this enrollment are not proved to come here", "identity", e.Identity, "cgroup", e.Cgroup, "err", err)
-	}
-	return h.record.Log(flow.Event{
-		Type: flow.CaptureCanary, Identity: e.Identity,
-		Result: map[string]any{"enrollment": e.ID, "cgroup": e.Cgroup, "families": families, "error": p.err},
-	})
 }
 
 // admitTenant enrolls a cgroup, ends what its processes had open before, and proves it.
@@ -203,162 +154,4 @@ func (h *house) unenroll(_ context.Context, q api.Enroll) (api.Enrollment, error
 func (h *house) parted(e enroll.Enrollment, why string) error {
 	return h.record.Log(flow.Event{Type: flow.EnrollmentEnded, Identity: e.Identity,
 		Result: map[string]any{"enrollment": e.ID, "cgroup": e.Cgroup, "why": why}})
-}
-
-// Begin makes an enrolled cgroup for `chaperone run`.
-func (h *house) Begin(ctx context.Context, q api.Begin) (api.Run, error) {
-	cgroup, err := enroll.Make(h.tenants.root, "run-"+random())
-	if err != nil {
-		return api.Run{}, err
-	}
-	source := "run"
-	if q.Name != "" {
-		source = "run " + q.Name
-	}
-	e, err := h.admitTenant(ctx, q.Identity, cgroup, source)
-	if err != nil {
-		return api.Run{}, errors.Join(err, enroll.Unmake(h.tenants.root, cgroup))
-	}
-	h.tenants.mu.Lock()
-	failed := h.tenants.proofs[e.ID].err
-	h.tenants.mu.Unlock()
-	if failed != "" {
-		return api.Run{}, errors.Join(fmt.Errorf("connections are not proved to come here: %s", failed), h.evict(cgroup))
-	}
-	return api.Run{ID: filepath.Base(cgroup), Cgroup: cgroup, CgroupPath: filepath.Join(h.tenants.root, cgroup)}, nil
-}
-
-// Release ends a run: whatever it left running is killed, never freed.
-func (h *house) Release(_ context.Context, id string) error {
-	for _, e := range h.tenants.registry.List() {
-		if filepath.Base(e.Cgroup) == id && strings.HasPrefix(e.Source, "run") {
-			return h.evict(e.Cgroup)
-		}
-	}
-	return fmt.Errorf("run %s: %w", id, api.ErrNotFound)
-}
-
-// evict empties and removes a cgroup that was made here, then its enrollment: in
-// this order nobody in it is ever free.
-func (h *house) evict(cgroup string) error {
-	h.tenants.mu.Lock()
-	h.tenants.leaving[cgroup] = true
-	h.tenants.mu.Unlock()
-	defer func() {
-		h.tenants.mu.Lock()
-		delete(h.tenants.leaving, cgroup)
-		h.tenants.mu.Unlock()
-	}()
-	if err := enroll.Unmake(h.tenants.root, cgroup); err != nil {
-		return err
-	}
-	e, err := h.tenants.registry.Remove(cgroup)
-	if err != nil {
-		return classify(err)
-	}
-	return h.parted(e, "released")
-}
-
-// strangers warns of enrollments that are pinned and that the registry does not know
-// (the state directory was lost): their processes stay refused.
-func (h *house) strangers() {
-	pinned, err := h.door.Enrolled()
-	if err != nil {
-		h.log.Error("pinned enrollments not listed", "err", err)
-	}
-	for _, id := range pinned {
-		if _, known := h.tenants.registry.Identity(id); !known {
-			h.log.Warn("a pinned enrollment is in no registry: its processes are refused; stop the daemon and run chaperone cleanup to free them", "enrollment", id)
-		}
-	}
-}
-
-// clearOut evicts what a daemon before this one left of runs that are over. It is
-// done before anything can begin here: a run whose command is about to start is empty as well.
-func (h *house) clearOut() {
-	for _, e := range h.tenants.registry.List() {
-		if !strings.HasPrefix(e.Source, "run") || !enroll.Empty(h.tenants.root, e.Cgroup) {
-			continue
-		}
-		if err := h.evict(e.Cgroup); err != nil {
-			h.log.Warn("an old run's cgroup not removed", "cgroup", e.Cgroup, "err", err)
-		}
-	}
-}
-
-// keepEnrolled makes the enrollments what policy and host say, until ctx ends.
-func (h *house) keepEnrolled(ctx context.Context) {
-	tick := time.NewTicker(reconcileEvery)
-	defer tick.Stop()
-	proved := time.Time{}
-	for {
-		h.reconcile(ctx)
-		h.recount()
-		if time.Since(proved) > canaryEvery {
-			proved = time.Now()
-			for _, e := range h.tenants.registry.List() {
-				_ = h.prove(ctx, e) // told to log, status and metrics
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// reconcile enrolls the cgroups that the policy's selectors name, and lets go of those that are gone.
-func (h *house) reconcile(ctx context.Context) {
-	gone, err := h.tenants.registry.Sweep()
-	if err != nil {
-		h.log.Error("dead enrollments not removed", "err", err)
-	}
-	for _, e := range gone {
-		if err := h.parted(e, "the cgroup is gone"); err != nil {
-			h.log.Error("end of enrollment not recorded", "err", err)
-		}
-	}
-	for _, identity := range h.law.policy().Identities() {
-		if len(identity.Match) > 0 {
-			h.enrollMatching(ctx, identity)
-		}
-	}
-}
-
-// enrollMatching enrolls what an identity's selectors match and is not enrolled yet.
-func (h *house) enrollMatching(ctx context.Context, identity rules.Identity) {
-	found, err := enroll.Find(h.tenants.root, func(cgroup string) bool {
-		for _, m := range identity.Match {
-			if m.Selects(enroll.UnitOf(cgroup), cgroup) {
-				return true
-			}
-		}
-		return false
-	})
-	if err != nil {
-		h.log.Error("cgroups not looked at", "identity", identity.Name, "err", err)
-	}
-	for _, cgroup := range found {
-		if h.tenants.registry.Covers(cgroup) {
-			continue
-		}
-		if _, err := h.admitTenant(ctx, identity.Name, cgroup, "policy"); err != nil {
-			h.log.Error("cgroup not enrolled", "identity", identity.Name, "cgroup", cgroup, "err", err)
-		}
-	}
-}
-
-// random is a short name nobody guesses.
-func random() string {
-	var b [5]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return hex.EncodeToString(b[:])
-}
-
-// lastCanary is what status says of all of them.
-func (h *house) lastCanary() api.Canary {
-	h.tenants.mu.Lock()
-	defer h.tenants.mu.Unlock()
-	return h.tenants.latest
 }

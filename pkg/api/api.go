@@ -9,7 +9,7 @@
 // # Why
 //
 // net/http over a socket file can be spoken by curl when all else fails, and
-// needs no generated code; gRPC was turned down for its weight (libraries.md §3).
+// needs no generated code; gRPC was turned down for its weight.
 // Tokens were turned down as well: they can be stolen by whoever reads files, a
 // peer credential can not.
 package api

@@ -27,7 +27,7 @@ func cleanRows(n int) []byte {
 	return rows
 }
 
-// Regular expressions find about 175 things per MB in such rows (facts/libraries.md).
+// Regular expressions find about 175 things per MB in such rows.
 func TestCleanRowsStayClean(t *testing.T) {
 	rows := cleanRows(8 << 20)
 	spans := All.Spans(nil, rows)

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/chaperone-dev/chaperone/pkg/api"
+	"github.com/chaperone-dev/chaperone/pkg/enroll"
+)
+
+// Begin makes an enrolled cgroup for `chaperone run`.
+func (h *house) Begin(ctx context.Context, q api.Begin) (api.Run, error) {
+	cgroup, err := enroll.Make(h.tenants.root, "run-"+random())
+	if err != nil {
+		return api.Run{}, err
+	}
+	source := "run"
+	if q.Name != "" {
+		source = "run " + q.Name
+	}
+	e, err := h.admitTenant(ctx, q.Identity, cgroup, source)
+	if err != nil {
+		return api.Run{}, errors.Join(err, enroll.Unmake(h.tenants.root, cgroup))
+	}
+	h.tenants.mu.Lock()
+	failed := h.tenants.proofs[e.ID].err
+	h.tenants.mu.Unlock()
+	if failed != "" {
+		return api.Run{}, errors.Join(fmt.Errorf("connections are not proved to come here: %s", failed), h.evict(cgroup))
+	}
+	return api.Run{ID: filepath.Base(cgroup), Cgroup: cgroup, CgroupPath: filepath.Join(h.tenants.root, cgroup)}, nil
+}
+
+// Release ends a run: whatever it left running is killed, never freed.
+func (h *house) Release(_ context.Context, id string) error {
+	for _, e := range h.tenants.registry.List() {
+		if filepath.Base(e.Cgroup) == id && strings.HasPrefix(e.Source, "run") {
+			return h.evict(e.Cgroup)
+		}
+	}
+	return fmt.Errorf("run %s: %w", id, api.ErrNotFound)
+}
+
+// evict empties and removes a cgroup that was made here, then its enrollment: in
+// this order nobody in it is ever free.
+func (h *house) evict(cgroup string) error {
+	h.tenants.mu.Lock()
+	h.tenants.leaving[cgroup] = true
+	h.tenants.mu.Unlock()
+	defer func() {
+		h.tenants.mu.Lock()
+		delete(h.tenants.leaving, cgroup)
+		h.tenants.mu.Unlock()
+	}()
+	if err := enroll.Unmake(h.tenants.root, cgroup); err != nil {
+		return err
+	}
+	e, err := h.tenants.registry.Remove(cgroup)
+	if err != nil {
+		return classify(err)
+	}
+	return h.parted(e, "released")
+}
+
+// strangers warns of enrollments that are pinned and that the registry does not know
+// (the state directory was lost): their processes stay refused.
+func (h *house) strangers() {
+	pinned, err := h.door.Enrolled()
+	if err != nil {
+		h.log.Error("pinned enrollments not listed", "err", err)
+	}
+	for _, id := range pinned {
+		if _, known := h.tenants.registry.Identity(id); !known {
+			h.log.Warn("a pinned enrollment is in no registry: its processes are refused; stop the daemon and run chaperone cleanup to free them", "enrollment", id)
+		}
+	}
+}
+
+// clearOut evicts what a daemon before this one left of runs that are over. It is
+// done before anything can begin here: a run whose command is about to start is empty as well.
+func (h *house) clearOut() {
+	for _, e := range h.tenants.registry.List() {
+		if !strings.HasPrefix(e.Source, "run") || !enroll.Empty(h.tenants.root, e.Cgroup) {
+			continue
+		}
+		if err := h.evict(e.Cgroup); err != nil {
+			h.log.Warn("an old run's cgroup not removed", "cgroup", e.Cgroup, "err", err)
+		}
+	}
+}
+
+// random is a short name nobody guesses.
+func random() string {
+	var b [5]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/chaperone-dev/chaperone/pkg/enroll"
+	"github.com/chaperone-dev/chaperone/rules"
+)
+
+// How often enrollments are compared with policy and host, and proved.
+const (
+	reconcileEvery = 2 * time.Second
+	canaryEvery    = time.Minute
+)
+
+// keepEnrolled makes the enrollments what policy and host say, until ctx ends.
+func (h *house) keepEnrolled(ctx context.Context) {
+	tick := time.NewTicker(reconcileEvery)
+	defer tick.Stop()
+	proved := time.Time{}
+	for {
+		h.reconcile(ctx)
+		h.recount()
+		if time.Since(proved) > canaryEvery {
+			proved = time.Now()
+			for _, e := range h.tenants.registry.List() {
+				_ = h.prove(ctx, e) // told to log, status and metrics
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// reconcile enrolls the cgroups that the policy's selectors name, and lets go of those that are gone.
+func (h *house) reconcile(ctx context.Context) {
+	gone, err := h.tenants.registry.Sweep()
+	if err != nil {
+		h.log.Error("dead enrollments not removed", "err", err)
+	}
+	for _, e := range gone {
+		if err := h.parted(e, "the cgroup is gone"); err != nil {
+			h.log.Error("end of enrollment not recorded", "err", err)
+		}
+	}
+	for _, identity := range h.law.policy().Identities() {
+		if len(identity.Match) > 0 {
+			h.enrollMatching(ctx, identity)
+		}
+	}
+}
+
+// enrollMatching enrolls what an identity's selectors match and is not enrolled yet.
+func (h *house) enrollMatching(ctx context.Context, identity rules.Identity) {
+	found, err := enroll.Find(h.tenants.root, func(cgroup string) bool {
+		for _, m := range identity.Match {
+			if m.Selects(enroll.UnitOf(cgroup), cgroup) {
+				return true
+			}
+		}
+		return false
+	})
+	if err != nil {
+		h.log.Error("cgroups not looked at", "identity", identity.Name, "err", err)
+	}
+	for _, cgroup := range found {
+		if h.tenants.registry.Covers(cgroup) {
+			continue
+		}
+		if _, err := h.admitTenant(ctx, identity.Name, cgroup, "policy"); err != nil {
+			h.log.Error("cgroup not enrolled", "identity", identity.Name, "cgroup", cgroup, "err", err)
+		}
+	}
+}
