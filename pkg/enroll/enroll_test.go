@@ -313,6 +313,42 @@ func TestOthersKeepTheirSockets(t *testing.T) {
 	}
 }
 
+// A child of ours that has not reached its exec yet holds all that we hold.
+func TestOurOwnSocketsAreNotEnded(t *testing.T) {
+	p := newPlace(t)
+	dir := filepath.Join(p.root, p.make(t, "/a"))
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ours, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ours.Close()
+	cgroup, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cgroup.Close()
+	child := exec.Command("sleep", "60")
+	child.ExtraFiles = []*os.File{ours}
+	child.SysProcAttr = &unix.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = child.Process.Kill(); _ = child.Wait() }()
+	if uncovered, err := Sever(p.root, p.name+"/a"); err != nil || uncovered != 0 {
+		t.Errorf("uncovered %d, %v", uncovered, err)
+	}
+	c, err := net.Dial("tcp4", l.Addr().String())
+	if err != nil {
+		t.Fatalf("our listener was ended: %v", err)
+	}
+	_ = c.Close()
+}
+
 // holder starts hold in a cgroup. tell makes it try its sockets and returns those that work.
 func holder(t *testing.T, dir string, packet bool) (*exec.Cmd, func() string) {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -33,6 +34,9 @@ func Sever(root, cgroup string) (uncovered int, err error) {
 	for _, pid := range pids {
 		socketsOf(pid, inodes)
 	}
+	ours := map[uint32]bool{} // held by a child of ours too, between its clone and its exec
+	socketsOf("self", ours)
+	maps.DeleteFunc(inodes, func(inode uint32, _ bool) bool { return ours[inode] })
 	if len(inodes) == 0 {
 		return 0, nil
 	}
