@@ -110,8 +110,8 @@ func yama() bool {
 // writable says that dir, or the place where it would be made, can be written.
 func writable(dir string) bool {
 	for dir != "/" && dir != "." {
-		if _, err := os.Stat(dir); err == nil {
-			return unix.Access(dir, unix.W_OK) == nil
+		if info, err := os.Stat(dir); err == nil {
+			return info.IsDir() && unix.Access(dir, unix.W_OK) == nil
 		}
 		dir = dir[:strings.LastIndexByte(dir, '/')]
 	}

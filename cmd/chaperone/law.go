@@ -61,6 +61,7 @@ func (l *law) reload(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	files, err := readPolicy(l.path)
+	l.seen = [sha256.Size]byte{} // what cannot be read now may come back as it was
 	if err == nil {
 		err = l.try(ctx, files)
 	}
@@ -122,7 +123,7 @@ func (l *law) watch(ctx context.Context) {
 func (l *law) look(ctx context.Context) {
 	files, err := readPolicy(l.path)
 	l.mu.Lock()
-	same := err == nil && digest(files) == l.seen || err != nil && l.err != nil
+	same := err == nil && digest(files) == l.seen || err != nil && l.err != nil && err.Error() == l.err.Error()
 	stale := time.Since(l.resolved) > resolveEvery
 	l.mu.Unlock()
 	if !same {
