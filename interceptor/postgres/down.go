@@ -236,6 +236,12 @@ func (e *engine) readyAgain(w *walk, size int) (bool, error) {
 	if !swallow {
 		e.done++
 	}
+	if e.stalled && e.until > 0 && e.done >= e.until {
+		e.stalled, e.drain, e.until, w.out.Kick = false, false, 0, true
+	}
+	if e.status == 'I' {
+		e.lapse()
+	}
 	e.settled()
 	e.receive(w, size, swallow)
 	return true, nil
@@ -313,7 +319,19 @@ func (e *engine) dropBatch(w *walk, o *owed) {
 		if o.step == stepParse {
 			e.forget(o)
 		}
+		if o.step == stepQuery || o.step == stepFunction {
+			e.done++ // skipped as well
+		}
 		e.popped(w)
 	}
 	e.discard = true
+}
+
+// lapse forgets the portals of batches that are over: outside of a transaction the server has none.
+func (e *engine) lapse() {
+	for name, p := range e.portals {
+		if p.batch < e.done {
+			delete(e.portals, name)
+		}
+	}
 }

@@ -24,6 +24,7 @@ type owed struct {
 	stmt    *statement
 	plan    *plan // of the portal
 	name    string
+	amid    bool // a Sync behind copy data that was not ended: whether the server heeds it depends on the data
 }
 
 // queue mirrors what the server owes, in the order it will answer. It is a
@@ -86,7 +87,7 @@ func (q *queue) copyIn() (ended, ok bool) {
 			kept++
 		case o.step == stepCopyEnd:
 			ended = true
-		case o.step != stepSync:
+		case o.step != stepSync || o.amid:
 			return false, false
 		}
 	}

@@ -49,12 +49,14 @@ type engine struct {
 	discard  bool
 	copyIn   bool
 	copyOut  bool
+	fed      bool // copy data was sent, and not its end
 	stalled  bool // Up waits for the queue
 	drain    bool // until it is empty
 	batching bool // extended messages were sent, and no Sync since: the server may be in a transaction of theirs
 	status   byte // of the last ReadyForQuery
 	sent     int  // batches sent, each ended by a Sync, Query or FunctionCall
 	done     int  // batches answered
+	until    int  // Up waits for so many
 
 	statements map[string]*statement
 	unnamed    *statement

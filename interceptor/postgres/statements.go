@@ -30,6 +30,7 @@ func (e *engine) query(w *walk, size int) (bool, error) {
 	if !ok || err != nil {
 		return false, err
 	}
+	e.fed = false
 	e.sent++
 	e.unbound, e.unnamed = portal{}, nil // the server drops both
 	if j.denied() {
@@ -143,7 +144,7 @@ func (e *engine) parse(w *walk, size int) (bool, error) {
 		e.refuse(w, size, refusalOf(j.answer), failing(j.answer), taped)
 		return true, nil
 	}
-	s := &statement{j: j, known: true, fresh: true}
+	s := &statement{j: j, known: true, fresh: true, batch: e.sent}
 	e.queue.push(owed{step: stepParse, stmt: s, name: e.name(name, s)})
 	e.sendTaped(w, size, taped)
 	return true, nil
@@ -251,6 +252,9 @@ func (e *engine) bind(w *walk, size int) (bool, error) {
 		e.absent(w, size, "26000", "unnamed prepared statement")
 		return true, nil
 	}
+	if s.known && e.awaits(w, s.batch) {
+		return false, nil
+	}
 	if len(e.portals) >= maxNames {
 		return false, violation{"too many portals"}
 	}
@@ -317,6 +321,9 @@ func (e *engine) execute(w *walk, size int) (bool, error) {
 		e.absent(w, size, "34000", `portal ""`)
 		return true, nil
 	}
+	if e.asked == nil && e.awaits(w, p.batch) {
+		return false, nil
+	}
 	if !p.started {
 		if ok, err := e.again(w, p.stmt); !ok || err != nil {
 			return false, err
@@ -334,6 +341,7 @@ func (e *engine) execute(w *walk, size int) (bool, error) {
 		e.refuse(w, size, r, failing(j.answer), nil)
 		return true, nil
 	}
+	e.fed = false
 	e.start(name)
 	e.plan(w, name, &p)
 	e.run(w, j)

@@ -14,6 +14,7 @@ const maxSmall = 8 << 10
 // statement is what a statement name stands for.
 type statement struct {
 	j       *judged
+	batch   int  // in which it was prepared
 	known   bool // its text came through Parse
 	fresh   bool // judged at Parse and not run since
 	renamed bool // SQL may have given its name to another statement: no matter what may run, what is read is not known
@@ -112,9 +113,11 @@ func (e *engine) upReady(w *walk, typ byte, size int) (bool, error) {
 	case 'F':
 		return e.function(w, size)
 	case 'H', 'd':
+		e.fed = e.fed || typ == 'd'
 		e.send(w, size)
 		return true, nil
 	case 'c', 'f':
+		e.fed = false
 		e.queue.push(owed{step: stepCopyEnd})
 		e.send(w, size)
 		return true, nil
@@ -139,10 +142,14 @@ func (e *engine) replace(w *walk, size int, taped, sent []byte) {
 func (e *engine) upCopying(w *walk, typ byte, size int) (bool, error) {
 	switch typ {
 	case 'c', 'f':
-		e.copyIn = false
+		e.copyIn, e.fed = false, false
 	case 'd':
+		e.fed = true
 		e.leaveOut(w)
 	case 'S', 'H':
+		if typ == 'S' && e.fed {
+			return false, violation{"a Sync amid copy data"}
+		}
 		if size != wire.HeaderSize {
 			return false, violation{"a body where none belongs"}
 		}
@@ -166,6 +173,7 @@ func (e *engine) upSkipped(w *walk, typ byte, size int) (bool, error) {
 	if strings.IndexByte("BEDQPCFHdcf", typ) < 0 {
 		return false, violation{"a message type no client sends"}
 	}
+	e.asked = nil // an answer that came meanwhile was to this message, and to no later one
 	w.pass()
 	e.rest[interceptor.Up], e.drop[interceptor.Up] = size, true
 	e.kept = typ == 'P' || typ == 'Q' || e.s.Level == rules.RecordFull
@@ -186,7 +194,7 @@ func (e *engine) sync(w *walk, size int) (bool, error) {
 	}
 	e.discard = false
 	e.sent++
-	e.queue.push(owed{step: stepSync})
+	e.queue.push(owed{step: stepSync, amid: e.fed})
 	e.send(w, size)
 	return true, nil
 }
