@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/chaperone-dev/chaperone/pkg/api"
 	"github.com/chaperone-dev/chaperone/pkg/enroll"
@@ -28,14 +29,29 @@ type tenancy struct {
 }
 
 // admitTenant enrolls a cgroup, ends what its processes had open before, and proves it.
+// One that was enrolled for the identity already is only proved: what it has open is covered.
 func (h *house) admitTenant(ctx context.Context, identity, cgroup, source string) (api.Enrollment, error) {
 	if _, ok := h.law.policy().Identity(identity); !ok {
 		return api.Enrollment{}, api.Hint(fmt.Errorf("identity %q is not in the policy: %w", identity, api.ErrNotFound), "chaperone identities")
 	}
+	asked := time.Now()
 	e, err := h.tenants.registry.Add(identity, cgroup, source)
 	if err != nil {
 		return api.Enrollment{}, classify(err)
 	}
+	if !e.Since.Before(asked) {
+		if err := h.sever(e); err != nil {
+			return api.Enrollment{}, err
+		}
+	}
+	if err := h.prove(ctx, e); err != nil {
+		return api.Enrollment{}, err
+	}
+	return h.tenant(e), nil
+}
+
+// sever ends what the processes of a new enrollment had open before it, and journals the enrollment.
+func (h *house) sever(e enroll.Enrollment) error {
 	uncovered, err := enroll.Sever(h.tenants.root, e.Cgroup)
 	if err != nil {
 		h.log.Warn("older connections not looked at", "cgroup", e.Cgroup, "err", err)
@@ -43,14 +59,8 @@ func (h *house) admitTenant(ctx context.Context, identity, cgroup, source string
 	h.tenants.mu.Lock()
 	h.tenants.uncovered[e.ID] = uncovered
 	h.tenants.mu.Unlock()
-	if err := h.record.Log(flow.Event{Type: flow.EnrollmentAdded, Identity: identity,
-		Result: map[string]any{"enrollment": e.ID, "cgroup": e.Cgroup, "source": source, "uncovered": uncovered}}); err != nil {
-		return api.Enrollment{}, err
-	}
-	if err := h.prove(ctx, e); err != nil {
-		return api.Enrollment{}, err
-	}
-	return h.tenant(e), nil
+	return h.record.Log(flow.Event{Type: flow.EnrollmentAdded, Identity: e.Identity,
+		Result: map[string]any{"enrollment": e.ID, "cgroup": e.Cgroup, "source": e.Source, "uncovered": uncovered}})
 }
 
 // classify gives an error of package enroll the exit code it means.
@@ -126,13 +136,21 @@ func (h *house) enrollPID(ctx context.Context, q api.Enroll) (api.Enrollment, er
 	if err != nil {
 		return api.Enrollment{}, err
 	}
-	if _, err := h.admitTenant(ctx, q.Identity, cgroup, "pid "+strconv.Itoa(q.PID)); err != nil {
+	source := "pid " + strconv.Itoa(q.PID)
+	if _, err := h.admitTenant(ctx, q.Identity, cgroup, source); err != nil {
 		return api.Enrollment{}, errors.Join(err, enroll.Unmake(h.tenants.root, cgroup))
 	}
 	if err := enroll.Move(h.tenants.root, cgroup, q.PID); err != nil {
 		return api.Enrollment{}, errors.Join(fmt.Errorf("%w: %w", api.ErrNotFound, err), h.evict(cgroup))
 	}
-	return h.admitTenant(ctx, q.Identity, cgroup, "pid "+strconv.Itoa(q.PID)) // again: what the process had open
+	e, err := h.tenants.registry.Add(q.Identity, cgroup, source) // the same
+	if err != nil {
+		return api.Enrollment{}, classify(err)
+	}
+	if err := h.sever(e); err != nil { // again: what the process had open
+		return api.Enrollment{}, err
+	}
+	return h.tenant(e), nil
 }
 
 func (h *house) unenroll(_ context.Context, q api.Enroll) (api.Enrollment, error) {
