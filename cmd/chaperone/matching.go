@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/chaperone-dev/chaperone/pkg/enroll"
@@ -36,10 +37,10 @@ func (h *house) keepEnrolled(ctx context.Context) {
 	}
 }
 
-// reconcile enrolls the cgroups that the policy's selectors name, and lets go of those that are gone.
-func (h *house) reconcile(ctx context.Context) {
+// letGo ends the enrollments whose cgroups are gone.
+func (h *house) letGo() {
 	gone, err := h.tenants.registry.Sweep()
-	if err != nil {
+	if err != nil && !errors.Is(err, enroll.ErrNotEnrolled) { // let go by somebody else meanwhile
 		h.log.Error("dead enrollments not removed", "err", err)
 	}
 	for _, e := range gone {
@@ -47,6 +48,11 @@ func (h *house) reconcile(ctx context.Context) {
 			h.log.Error("end of enrollment not recorded", "err", err)
 		}
 	}
+}
+
+// reconcile enrolls the cgroups that the policy's selectors name, and lets go of those that are gone.
+func (h *house) reconcile(ctx context.Context) {
+	h.letGo()
 	for _, identity := range h.law.policy().Identities() {
 		if len(identity.Match) > 0 {
 			h.enrollMatching(ctx, identity)

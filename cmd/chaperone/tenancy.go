@@ -34,6 +34,7 @@ func (h *house) admitTenant(ctx context.Context, identity, cgroup, source string
 	if _, ok := h.law.policy().Identity(identity); !ok {
 		return api.Enrollment{}, api.Hint(fmt.Errorf("identity %q is not in the policy: %w", identity, api.ErrNotFound), "chaperone identities")
 	}
+	h.letGo() // one that had this name is not in the way
 	asked := time.Now()
 	e, err := h.tenants.registry.Add(identity, cgroup, source)
 	if err != nil {
