@@ -186,12 +186,17 @@ func pair(t *testing.T) (a, b *net.TCPConn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accepted, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
+	t.Cleanup(func() { dialled.Close() })
+	for { // a stranger may dial a port that was his server's a moment ago
+		accepted, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { accepted.Close() })
+		if accepted.RemoteAddr().String() == dialled.LocalAddr().String() {
+			return dialled.(*net.TCPConn), accepted.(*net.TCPConn)
+		}
 	}
-	t.Cleanup(func() { dialled.Close(); accepted.Close() })
-	return dialled.(*net.TCPConn), accepted.(*net.TCPConn)
 }
 
 func say(t *testing.T, c net.Conn, text string) {
