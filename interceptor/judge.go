@@ -2,6 +2,7 @@ package interceptor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -31,6 +32,9 @@ func (s *Session) judge(ctx context.Context, q Question, w waiter) Answer {
 		Verdict: d.Verdict, Cause: ByRule, Rule: d.Rule, Message: d.Message,
 		Durable:  d.Durable || req.Changes || d.Verdict == flow.Hold,
 		Reusable: d.Timeless && d.Verdict != flow.Hold, Generation: policy.Generation(),
+	}
+	if d.Verdict == flow.Hold && req.Deferred {
+		return a // nothing is decided before it runs
 	}
 	if d.Verdict == flow.Hold {
 		s.hold(ctx, req, d, &a, w)
@@ -78,7 +82,7 @@ func (s *Session) hold(ctx context.Context, req *flow.Request, d rules.Decision,
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a.Verdict = flow.Deny
-	ask, err := s.asker.Ask(ctx, s.Flow, req, d)
+	ask, err := s.asker.Ask(ctx, s.Flow, asked(req), d)
 	if err != nil {
 		a.Cause, a.Message = ByIgnorance, err.Error()
 		return
@@ -97,6 +101,16 @@ func (s *Session) hold(ctx context.Context, req *flow.Request, d rules.Decision,
 	default:
 		a.Cause = ByCancel
 	}
+}
+
+// asked is the request as people see it: an approval covers a run, not a text.
+func asked(req *flow.Request) *flow.Request {
+	if req.Run == "" {
+		return req
+	}
+	run := *req
+	run.Fingerprint = req.Run
+	return &run
 }
 
 // wait keeps the client informed and watched while its ask is open.
@@ -142,6 +156,24 @@ func (s *Session) note(req *flow.Request, a *Answer, verdict flow.Verdict) error
 		Verdict: &flow.Decided{Verdict: a.Verdict, Rule: a.Rule, Reason: string(a.Cause)},
 		Result:  map[string]any{"said": string(verdict), "ask": a.Ask},
 	})
+}
+
+// Refused journals a request that its engine refused on its own, whatever the policy said
+// of it. Called under the engine's lock, once a request. An error must end the session.
+func (s *Session) Refused(req *flow.Request, rule, why string) error {
+	s.Meter.Request(s.Flow.Identity, s.Flow.Target, flow.Deny)
+	if s.journal == nil {
+		return errors.New("record a refusal: the session has no journal")
+	}
+	err := s.journal.Log(flow.Event{
+		Type: flow.RequestDecided, Session: s.ID, Identity: s.Flow.Identity, Target: s.Flow.Target, Request: req,
+		Verdict: &flow.Decided{Verdict: flow.Deny, Rule: rule, Reason: string(ByIgnorance)},
+		Result:  map[string]any{"why": why},
+	})
+	if err != nil {
+		return fmt.Errorf("record a refusal: %w", err)
+	}
+	return nil
 }
 
 // sync waits until the session's record is on disk.

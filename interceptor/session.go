@@ -11,7 +11,7 @@ import (
 
 // Answer is what became of a question.
 type Answer struct {
-	Verdict flow.Verdict // Allow, Warn or Deny: a hold has been waited for
+	Verdict flow.Verdict // Allow, Warn or Deny: a hold has been waited for. Hold: the request was Deferred
 	Cause   Cause        // why it was denied
 	Rule    string       // empty: the default
 	Message string       // of the rule, or of the person who denied

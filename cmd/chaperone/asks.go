@@ -130,6 +130,9 @@ func printAsk(a approval.View) {
 	for _, line := range approval.Lines(a.Request.Text) {
 		fmt.Println("  " + line)
 	}
+	for i, value := range a.Request.Parameters {
+		field(fmt.Sprintf("$%d", i+1), approval.Visible(value))
+	}
 }
 
 func newApprove() *cobra.Command {

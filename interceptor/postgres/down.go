@@ -107,6 +107,10 @@ func (e *engine) answered(w *walk, typ byte, size int) (bool, error) {
 		if ok, err := e.shape(w, o, typ, size); !ok || err != nil {
 			return false, err
 		}
+	case 't':
+		if ok, err := e.learn(w, o, size); !ok || err != nil {
+			return false, err
+		}
 	case 'G', 'H':
 		if ok, err := e.copies(w, o, typ, size); !ok || err != nil {
 			return false, err
@@ -209,11 +213,12 @@ func (e *engine) copies(w *walk, o *owed, typ byte, size int) (bool, error) {
 		e.copyOut = true
 		return true, nil
 	}
-	ended, ok := e.queue.copyIn()
+	dropped, ended, ok := e.queue.copyIn()
 	if !ok {
 		return false, violation{"the client sent more statements where the server reads copy data"}
 	}
 	e.copyIn = !ended
+	e.done += dropped // nothing answers them
 	return true, nil
 }
 

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -132,13 +133,14 @@ func (s *server) stop() {
 
 // watched is a proxy before the server, with the real driver and fakes around it.
 type watched struct {
-	t      *testing.T
-	port   int
-	policy *rules.Policy
-	tapes  *tapes
-	asker  *asker
-	mu     sync.Mutex
-	server *interceptor.Server
+	t       *testing.T
+	port    int
+	policy  *rules.Policy
+	tapes   *tapes
+	asker   *asker
+	journal *journal
+	mu      sync.Mutex
+	server  *interceptor.Server
 }
 
 type tapes struct {
@@ -214,11 +216,55 @@ func (t *tapes) everything(kind interceptor.TapeKind) string {
 }
 
 // asker answers every ask with what the test put into its channel.
-type asker struct{ answers chan flow.AskState }
+type asker struct {
+	answers chan flow.AskState
+	mu      sync.Mutex
+	asked   []*flow.Request
+}
+
+// seen gives the requests people were asked about.
+func (a *asker) seen() []*flow.Request {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]*flow.Request(nil), a.asked...)
+}
+
+// journal remembers what entered the host's log.
+type journal struct {
+	mu     sync.Mutex
+	events []flow.Event
+	fails  bool
+}
+
+func (j *journal) Log(e flow.Event) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.fails {
+		return errors.New("no space")
+	}
+	j.events = append(j.events, e)
+	return nil
+}
+
+// rules names the rules that denied something, one a line.
+func (j *journal) rules() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var b strings.Builder
+	for _, e := range j.events {
+		if e.Type == flow.RequestDecided && e.Verdict.Verdict == flow.Deny {
+			fmt.Fprintln(&b, e.Verdict.Rule)
+		}
+	}
+	return b.String()
+}
 
 type oneAsk struct{ answers chan flow.AskState }
 
-func (a *asker) Ask(context.Context, *flow.Flow, *flow.Request, rules.Decision) (interceptor.Ask, error) {
+func (a *asker) Ask(_ context.Context, _ *flow.Flow, r *flow.Request, _ rules.Decision) (interceptor.Ask, error) {
+	a.mu.Lock()
+	a.asked = append(a.asked, r)
+	a.mu.Unlock()
 	return oneAsk{a.answers}, nil
 }
 
@@ -243,7 +289,6 @@ type everybody struct{}
 
 func (everybody) Identity(uint32) (string, bool)           { return "bot", true }
 func (everybody) Read(flow.Origin) flow.Process            { return flow.Process{PID: 1} }
-func (everybody) Log(flow.Event) error                     { return nil }
 func (everybody) Flow(*flow.Flow, int)                     {}
 func (everybody) Request(_, _ string, _ flow.Verdict)      {}
 func (everybody) Bytes(string, interceptor.Direction, int) {}
@@ -291,7 +336,7 @@ func policy(record, more string) string {
 // watch starts a proxy. more is added to the policy's rules (or, at its margin, to the policy).
 func watch(t *testing.T, record, more string) *watched {
 	t.Helper()
-	w := &watched{t: t, tapes: &tapes{}, asker: &asker{make(chan flow.AskState, 10)}}
+	w := &watched{t: t, tapes: &tapes{}, asker: &asker{answers: make(chan flow.AskState, 10)}, journal: &journal{}}
 	w.load(policy(record, more), 1)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -300,7 +345,7 @@ func watch(t *testing.T, record, more string) *watched {
 	w.port = l.Addr().(*net.TCPAddr).Port
 	server := &interceptor.Server{
 		Origins:     origins{netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", postgres.port))},
-		Enrollments: everybody{}, Processes: everybody{}, Journal: everybody{}, Meter: everybody{},
+		Enrollments: everybody{}, Processes: everybody{}, Journal: w.journal, Meter: everybody{},
 		Policy:   func() *rules.Policy { w.mu.Lock(); defer w.mu.Unlock(); return w.policy },
 		Recorder: w.tapes,
 		Asker:    w.asker,

@@ -1,9 +1,9 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 
@@ -42,6 +42,7 @@ const (
 	renames                        // may change what statement names stand for
 	retunes                        // may change how later texts are read
 	launders                       // may carry values to settings and notifications
+	resets                         // may change who runs later texts, and what names in them mean
 )
 
 var errUnread = errors.New("the text could not be read")
@@ -49,7 +50,8 @@ var errUnread = errors.New("the text could not be read")
 // read is the interceptor.Question of a text. It runs outside of the engine's lock and
 // is the only one to touch j until settle.
 // prepared finds what SQL's PREPARE gave a name.
-func (j *judged) read(reader sqlread.Reader, prepared func(string) *sqlread.Statement) interceptor.Question {
+// run and settings are what it runs with.
+func (j *judged) read(reader sqlread.Reader, prepared func(string) *sqlread.Statement, run *bound, settings [sha256.Size]byte) interceptor.Question {
 	return func(ctx context.Context) (*flow.Request, error) {
 		r, err := reader.Read(ctx, j.text)
 		if err != nil {
@@ -65,6 +67,7 @@ func (j *judged) read(reader sqlread.Reader, prepared func(string) *sqlread.Stat
 		if j.named {
 			q.Fingerprint = once() // the same words run something else in another session
 		}
+		q.Run = run.fingerprint(q.Fingerprint, settings)
 		return q, nil
 	}
 }
@@ -108,12 +111,8 @@ func once() string {
 
 // settle takes the answer.
 func (j *judged) settle(a interceptor.Answer) {
-	if j.partial && a.Ask != "" && a.Verdict != flow.Deny {
-		a.Verdict, a.Cause = flow.Deny, interceptor.ByIgnorance
-		a.Message = "A text this long cannot be approved, since nobody saw all of it."
-	}
 	j.answer, j.settled = a, true
-	j.traits = mayRedefine | renames | retunes | launders
+	j.traits = mayRedefine | renames | retunes | launders | resets
 	if j.reading != nil && j.reading.Unread == "" {
 		j.traits = traitsOf(j.reading)
 	}
@@ -128,7 +127,7 @@ func traitsOf(r *sqlread.Reading) traits {
 			t |= renames
 		case s.Node == "FetchStmt", s.Node == "ExecuteStmt":
 		case s.Opaque:
-			t |= mayRedefine | renames | retunes | launders
+			t |= mayRedefine | renames | retunes | launders | resets
 		}
 		if len(s.Functions) > 0 {
 			t |= retunes // set_config, or one that calls it
@@ -145,7 +144,7 @@ func traitsOf(r *sqlread.Reading) traits {
 			}
 			switch e.Action {
 			case flow.SessionSet, flow.Unknown, flow.Execute, flow.Admin, flow.SetRole:
-				t |= retunes
+				t |= retunes | resets
 			}
 		}
 	}
@@ -178,147 +177,4 @@ func (t *texts) keep(j *judged) {
 		t.bytes += len(j.text)
 	}
 	t.by[j.text] = j
-}
-
-// judge finds what becomes of text; false means that the question is out. The same
-// call is repeated once the answer is there.
-func (e *engine) judge(w *walk, text []byte, partial bool) (*judged, bool, error) {
-	if j := e.asked; j != nil {
-		if !j.settled {
-			return nil, false, nil
-		}
-		e.asked = nil
-		if j.text != string(text) || j.partial != partial {
-			return nil, false, violation{"an answer to another question"}
-		}
-		if !partial && !j.named && j.answer.Reusable {
-			e.texts.keep(j)
-		}
-		return j, true, e.note(j)
-	}
-	if e.unsettled(text) {
-		if e.ends(e.queue.at(e.queue.n - 1)) {
-			e.stalled, e.drain, w.out.Stalled = true, true, true
-			return nil, false, nil
-		}
-		e.lexing.tuned = true // within the batch its settings are not reported
-	}
-	unsure := e.lexing.doubt(text)
-	if j := e.texts.by[string(text)]; j != nil && !partial && j.unsure == unsure && j.stands(e.generation()) {
-		e.s.Meter.Request(e.s.Flow.Identity, e.s.Flow.Target, j.answer.Verdict)
-		return j, true, nil
-	}
-	w.pass()
-	e.asked = &judged{text: string(text), partial: partial, unsure: unsure, request: e.request(flow.KindQuery)}
-	w.out.Question = e.asked.read(e.p.reader, e.prepared.find)
-	return nil, false, nil
-}
-
-// again judges a prepared statement anew, before it runs, where its answer does not stand any more.
-func (e *engine) again(w *walk, s *statement) (bool, error) {
-	if e.asked == nil && s.known && s.j.stands(e.generation()) {
-		if s.fresh {
-			s.fresh = false
-		} else {
-			e.s.Meter.Request(e.s.Flow.Identity, e.s.Flow.Target, s.j.answer.Verdict)
-		}
-		return true, nil
-	}
-	if e.asked == nil && s.fresh && s.j.answer.Generation == e.generation() {
-		s.fresh = false // what was asked at Parse covers one run
-		return true, nil
-	}
-	if s.j.partial {
-		return true, e.forgotten(s)
-	}
-	j, ok, err := e.judge(w, []byte(s.j.text), false)
-	if !ok || err != nil {
-		return false, err
-	}
-	s.j = j
-	return true, nil
-}
-
-// forgotten denies a statement whose text was too long to keep.
-func (e *engine) forgotten(s *statement) error {
-	j := *s.j
-	j.answer = interceptor.Answer{Verdict: flow.Deny, Cause: interceptor.ByIgnorance, Generation: e.generation(),
-		Message: "Prepare the statement again: it has to be judged anew, and is too long to be kept."}
-	s.j = &j
-	return nil
-}
-
-// ran notes that a text was sent to be run.
-func (e *engine) ran(j *judged) {
-	if movesPortals(j) {
-		clear(e.portals) // they are judged as the cursors they may be
-	}
-	e.lexing.tuned = e.lexing.tuned || j.traits&retunes != 0
-	// Who sees everything has no reason to hide what a function of his changes.
-	if j.traits&redefines != 0 || j.traits&mayRedefine != 0 && e.s.Masks.HasColumns() {
-		e.redefined()
-	}
-	if j.traits&launders != 0 {
-		e.laundered = true
-	}
-	if j.reading != nil {
-		e.prepared.note(j.reading, e.statements)
-	}
-	if j.traits&renames == 0 {
-		return
-	}
-	for _, s := range e.statements {
-		s.renamed = true
-	}
-}
-
-// unsettled says that what is on its way may change how text is read: any statement may, by
-// a function, a trigger or the end of a transaction.
-func (e *engine) unsettled(text []byte) bool {
-	if bytes.IndexByte(text, '\\') < 0 && !hasHigh(text) {
-		return false
-	}
-	for i := range e.queue.n {
-		switch e.queue.at(i).step {
-		case stepExecute, stepQuery, stepFunction:
-			return true
-		}
-	}
-	return false
-}
-
-// ends says that an owed entry is the last of its batch.
-func (e *engine) ends(o *owed) bool {
-	return o.step == stepSync || o.step == stepQuery || o.step == stepFunction
-}
-
-// awaits says that a name was given in an earlier batch of which it is not known whether the
-// server carried it out, and has the message wait until it is.
-func (e *engine) awaits(w *walk, batch int) bool {
-	if batch >= e.sent || batch < e.done || e.queue.n == 0 {
-		return false
-	}
-	e.until = batch + 1
-	e.stalled, e.drain, w.out.Stalled = true, true, true
-	return true
-}
-
-// movesPortals says that running a text may end portals, or give their names to SQL cursors.
-func movesPortals(j *judged) bool {
-	if j.reading == nil || j.reading.Unread != "" {
-		return true
-	}
-	for i := range j.reading.Statements {
-		s := &j.reading.Statements[i]
-		switch s.Node {
-		case "TransactionStmt", "DeclareCursorStmt", "ClosePortalStmt", "DiscardStmt":
-			return true
-		case "FetchStmt", "ExecuteStmt":
-		default:
-			if s.Opaque {
-				return true
-			}
-		}
-	}
-	return false
 }

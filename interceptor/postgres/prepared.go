@@ -24,7 +24,10 @@ func (p *prepared) note(r *sqlread.Reading, others map[string]*statement) {
 			*p = prepared{}
 		}
 		_, twice := (*p)[s.Prepares]
-		_, taken := others[s.Prepares]
+		other, taken := others[s.Prepares]
+		if taken {
+			other.replaced = true
+		}
 		switch {
 		case twice || taken:
 			(*p)[s.Prepares] = nil

@@ -76,8 +76,8 @@ func (q *queue) pop() {
 
 // copyIn drops what the server drops once it reads copy data: each Sync between the
 // executing entry and the end of the data. ended says that the end is already on
-// its way; ok is false when something stands there that has no place in a copy.
-func (q *queue) copyIn() (ended, ok bool) {
+// its way, dropped counts the Syncs; ok is false when something stands there that has no place in a copy.
+func (q *queue) copyIn() (dropped int, ended, ok bool) {
 	kept := 1
 	for i := 1; i < q.n; i++ {
 		o := *q.at(i)
@@ -88,12 +88,14 @@ func (q *queue) copyIn() (ended, ok bool) {
 		case o.step == stepCopyEnd:
 			ended = true
 		case o.step != stepSync || o.amid:
-			return false, false
+			return 0, false, false
+		default:
+			dropped++
 		}
 	}
 	for i := kept; i < q.n; i++ {
 		*q.at(i) = owed{}
 	}
 	q.n = kept
-	return ended, true
+	return dropped, ended, true
 }

@@ -1,7 +1,10 @@
 package postgres
 
 import (
+	"crypto/sha256"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
@@ -63,7 +66,8 @@ type engine struct {
 	prepared   prepared
 	bytes      int // of texts that statement names keep
 	portals    map[string]portal
-	unbound    portal // the unnamed portal
+	unbound    portal            // the unnamed portal
+	settings   [sha256.Size]byte // a chain of all that may have changed what texts mean; zeros: nothing has
 	texts      texts
 	asked      *judged // the question that is out, or its answer
 	lexing     lexing
@@ -230,6 +234,11 @@ func (p *protocol) engine(c *interceptor.Conn, start *wire.Startup, serverTLS bo
 	}
 	if e.database == "" {
 		e.database = e.user
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.params)) {
+		if name != "user" && name != "database" && name != "application_name" {
+			e.set(name + "=" + e.params[name])
+		}
 	}
 	e.login.bridged = serverTLS // the client is told nothing of a channel that is not its own
 	e.cancel = &cancelable{session: c.Session, identity: c.Session.Flow.Identity,

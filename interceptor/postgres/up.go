@@ -13,11 +13,14 @@ const maxSmall = 8 << 10
 
 // statement is what a statement name stands for.
 type statement struct {
-	j       *judged
-	batch   int  // in which it was prepared
-	known   bool // its text came through Parse
-	fresh   bool // judged at Parse and not run since
-	renamed bool // SQL may have given its name to another statement: no matter what may run, what is read is not known
+	j        *judged
+	batch    int      // in which it was prepared
+	known    bool     // its text came through Parse
+	fresh    bool     // judged at Parse and not run since
+	declared []byte   // parameter types as Parse gave them, where runs may be held: int16 n | n x int32 type
+	types    []uint32 // as the server gave them; nil: it was not asked
+	replaced bool     // SQL's PREPARE gave its name again: it may be that statement which runs
+	renamed  bool     // SQL may have given its name to another statement: no matter what may run, what is read is not known
 }
 
 // portal is what a portal name stands for.
@@ -25,7 +28,9 @@ type portal struct {
 	stmt    *statement // nil: not known here
 	plan    *plan      // nil: nothing is masked
 	started bool
-	batch   int // in which it was bound: it does not outlive an error there
+	j       *judged // what was decided of its run; nil: not yet
+	bound   *bound  // nil: not kept, since nobody would be asked about its run, or everybody was
+	batch   int     // in which it was bound: it does not outlive an error there
 }
 
 // feedUp walks what the client sends.

@@ -70,6 +70,15 @@ type Request struct {
 	// Fingerprint is the same for requests that differ in nothing a person
 	// would decide on: what an approval covers. Hex SHA-256.
 	Fingerprint string `json:"fingerprint,omitempty"`
+	// Parameters are what this run of the request fills its text with, as people
+	// read it and shortened; set when a run is held, not when rules decide about a text.
+	Parameters []string `json:"parameters,omitempty"`
+	// Run, where it is set, is the fingerprint of this very run: of the text, all of its
+	// parameters, and the settings it runs under. An ask has it as its Fingerprint.
+	Run string `json:"-"`
+	// Deferred says that nothing runs yet: a verdict of hold is only said, and people
+	// are asked when the request comes again to be run.
+	Deferred bool `json:"-"`
 	// Changes says the request may change something upstream, so its record
 	// must be on disk before it is forwarded.
 	Changes bool `json:"changes,omitempty"`

@@ -1,0 +1,136 @@
+package postgres
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// bound is what a Bind gives a statement, kept where somebody may be asked about the run.
+type bound struct {
+	shown []string // the values as people read them, shortened
+	sum   [sha256.Size]byte
+	huge  bool // too long to be put to people: only that is known
+}
+
+// Bounds of what people are shown, in bytes: of one value, and of all.
+const (
+	maxShown    = 1 << 10
+	maxShownAll = 4 << 10
+	// valueShown is what a value takes besides its text.
+	valueShown = 16
+)
+
+// readBound reads what follows the names in a Bind.
+//
+//	int16 n | n x int16 format | int16 n | n x ( int32 length or -1 | value ) | result formats
+func readBound(s *statement, b []byte) (*bound, bool) {
+	formats, rest, ok := int16s(b)
+	if !ok || len(rest) < 2 {
+		return nil, false
+	}
+	n := int(binary.BigEndian.Uint16(rest))
+	types, out, used := s.parameterTypes(), &bound{}, 0
+	rest = rest[2:]
+	for i := range n {
+		value, after, null, ok := field(rest)
+		if !ok {
+			return nil, false
+		}
+		if null {
+			value = nil
+		}
+		oid := uint32(0)
+		if i < len(types) {
+			oid = types[i]
+		}
+		rest = after
+		if used >= maxShownAll {
+			continue
+		}
+		text := shown(value, oid, format(formats, i) == 1, null)
+		used += len(text) + valueShown
+		out.shown = append(out.shown, text)
+	}
+	if more := n - len(out.shown); more > 0 {
+		out.shown = append(out.shown, fmt.Sprintf("(%d more parameters, not shown)", more))
+	}
+	h := sha256.New()
+	h.Write(s.declared)
+	h.Write(b[:len(b)-len(rest)])
+	h.Sum(out.sum[:0])
+	return out, true
+}
+
+func int16s(b []byte) (codes []int16, rest []byte, ok bool) {
+	if len(b) < 2 || len(b) < 2+2*int(binary.BigEndian.Uint16(b)) {
+		return nil, nil, false
+	}
+	n := int(binary.BigEndian.Uint16(b))
+	for b = b[2:]; n > 0; n-- {
+		codes = append(codes, int16(binary.BigEndian.Uint16(b)))
+		b = b[2:]
+	}
+	return codes, b, true
+}
+
+// shown is a value as people read it: quoted, so that nothing else looks like it.
+func shown(value []byte, oid uint32, bin, null bool) string {
+	if null {
+		return "NULL"
+	}
+	more := ""
+	if len(value) > maxShown {
+		more = fmt.Sprintf(" (%d more bytes, not shown)", len(value)-maxShown)
+		value = value[:maxShown]
+		for i := len(value) - 1; i > len(value)-utf8.UTFMax && !utf8.RuneStart(value[i]); i-- {
+			value = value[:i] // no character is cut in two
+		}
+	}
+	return "'" + strings.ReplaceAll(readable(value, oid, bin), "'", "''") + "'" + more
+}
+
+// fingerprint is a run's: of its text, its parameters and the settings it runs under.
+func (b *bound) fingerprint(text string, settings [sha256.Size]byte) string {
+	if b == nil && settings == [sha256.Size]byte{} {
+		return ""
+	}
+	h := sha256.New()
+	h.Write(settings[:])
+	if b != nil {
+		h.Write(b.sum[:])
+	}
+	h.Write([]byte(text))
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// set remembers that text, which is about to run, may change what later runs mean: roles,
+// search_path, and the like.
+func (e *engine) set(text string) {
+	h := sha256.New()
+	h.Write(e.settings[:])
+	h.Write([]byte(text))
+	h.Sum(e.settings[:0])
+}
+
+// heldBack reads the parameters of the Bind that begins here, its names ending at offset from,
+// where s may be held when it runs. It waits until they are there.
+func (e *engine) heldBack(w *walk, s *statement, size, from int) (b *bound, ok bool, err error) {
+	if s.known && !s.replaced && s.j.stands(e.generation()) {
+		return nil, true, nil
+	}
+	if size > maxText {
+		return &bound{huge: true}, true, nil
+	}
+	if w.left() < size {
+		return nil, false, nil
+	}
+	b, ok = readBound(s, w.in[w.pos+from:w.pos+size])
+	if !ok {
+		return nil, false, violation{"a Bind that contradicts itself"}
+	}
+	return b, true, nil
+}

@@ -1,0 +1,83 @@
+package postgres
+
+import (
+	"bytes"
+)
+
+// ran notes that a text was sent to be run.
+func (e *engine) ran(j *judged) {
+	if movesPortals(j) {
+		clear(e.portals) // they are judged as the cursors they may be
+	}
+	if j.traits&resets != 0 {
+		e.set(j.text)
+	}
+	e.lexing.tuned = e.lexing.tuned || j.traits&retunes != 0
+	// Who sees everything has no reason to hide what a function of his changes.
+	if j.traits&redefines != 0 || j.traits&mayRedefine != 0 && e.s.Masks.HasColumns() {
+		e.redefined()
+	}
+	if j.traits&launders != 0 {
+		e.laundered = true
+	}
+	if j.reading != nil {
+		e.prepared.note(j.reading, e.statements)
+	}
+	if j.traits&renames == 0 {
+		return
+	}
+	for _, s := range e.statements {
+		s.renamed = true
+	}
+}
+
+// unsettled says that what is on its way may change how text is read: any statement may, by
+// a function, a trigger or the end of a transaction.
+func (e *engine) unsettled(text []byte) bool {
+	if bytes.IndexByte(text, '\\') < 0 && !hasHigh(text) {
+		return false
+	}
+	for i := range e.queue.n {
+		switch e.queue.at(i).step {
+		case stepExecute, stepQuery, stepFunction:
+			return true
+		}
+	}
+	return false
+}
+
+// ends says that an owed entry is the last of its batch.
+func (e *engine) ends(o *owed) bool {
+	return o.step == stepSync || o.step == stepQuery || o.step == stepFunction
+}
+
+// awaits says that a name was given in an earlier batch of which it is not known whether the
+// server carried it out, and has the message wait until it is.
+func (e *engine) awaits(w *walk, batch int) bool {
+	if batch >= e.sent || batch < e.done || e.queue.n == 0 {
+		return false
+	}
+	e.until = batch + 1
+	e.stalled, e.drain, w.out.Stalled = true, true, true
+	return true
+}
+
+// movesPortals says that running a text may end portals, or give their names to SQL cursors.
+func movesPortals(j *judged) bool {
+	if j.reading == nil || j.reading.Unread != "" {
+		return true
+	}
+	for i := range j.reading.Statements {
+		s := &j.reading.Statements[i]
+		switch s.Node {
+		case "TransactionStmt", "DeclareCursorStmt", "ClosePortalStmt", "DiscardStmt":
+			return true
+		case "FetchStmt", "ExecuteStmt":
+		default:
+			if s.Opaque {
+				return true
+			}
+		}
+	}
+	return false
+}
