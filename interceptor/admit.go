@@ -116,6 +116,7 @@ func (s *Server) refuse(ctx context.Context, conn net.Conn, f *flow.Flow, p Prot
 		Verdict: &flow.Decided{Verdict: flow.Deny, Reason: why.Error()},
 	})
 	if err != nil {
+		s.unrecorded.Add(1)
 		s.Log.Error("refusal not recorded", "flow", f.ID, "err", err)
 	}
 	s.Log.Info("flow refused", "flow", f.ID, "identity", f.Identity, "destination", f.Destination, "why", why)

@@ -130,6 +130,24 @@ func (s *Server) turnAway(ctx context.Context, conn net.Conn, f *flow.Flow, why 
 		Result:  map[string]any{"count": n, "summed": fmt.Sprintf("of this identity, in %s, the first of which is shown", sumEvery)},
 	})
 	if err != nil {
+		s.unrecorded.Add(int64(n))
 		s.Log.Error("refusals not recorded", "identity", f.Identity, "count", n, "err", err)
+	}
+}
+
+// confess tells of refusals that could not be recorded when they were made (a full
+// disk), as soon as they can be: the kernel has counted their connections.
+func (s *Server) confess() {
+	n := s.unrecorded.Swap(0)
+	if n == 0 {
+		return
+	}
+	err := s.Journal.Log(flow.Event{
+		Type:    flow.CaptureRefused,
+		Verdict: &flow.Decided{Verdict: flow.Deny, Reason: "the record could not be written"},
+		Result:  map[string]any{"count": n, "summed": "refused while the record could not be written"},
+	})
+	if err != nil {
+		s.unrecorded.Add(n)
 	}
 }

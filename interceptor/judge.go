@@ -82,14 +82,14 @@ func (s *Session) hold(ctx context.Context, req *flow.Request, d rules.Decision,
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a.Verdict = flow.Deny
+	s.cancel.set(cancel) // before the ask: a cancel that comes meanwhile ends it
+	defer s.cancel.set(nil)
 	ask, err := s.asker.Ask(ctx, s.Flow, asked(req), d)
 	if err != nil {
 		a.Cause, a.Message = ByIgnorance, err.Error()
 		return
 	}
 	a.Ask = ask.ID()
-	s.cancel.set(cancel)
-	defer s.cancel.set(nil)
 	state := s.wait(ctx, cancel, ask, d, w)
 	switch state.State {
 	case "approved":

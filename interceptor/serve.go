@@ -27,6 +27,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -93,8 +94,9 @@ type Server struct {
 	// Places bounds the connections an identity may have at a time; 0: an eighth of the descriptors.
 	Places int
 
-	live  sessions
-	crowd crowd
+	live       sessions
+	unrecorded atomic.Int64 // refusals that the journal did not take
+	crowd      crowd
 }
 
 // Serve accepts from l until ctx ends or l is closed, and returns when every
@@ -145,6 +147,7 @@ func (s *Server) handle(ctx context.Context, conn net.Conn) {
 
 // serve carries a connection from who and where to its last byte.
 func (s *Server) serve(ctx context.Context, conn net.Conn, origin flow.Origin) {
+	s.confess()
 	f, err := s.flow(origin)
 	if !s.crowd.enter(f.Identity, s.places()) {
 		s.turnAway(ctx, conn, &f, "the identity has as many connections as it may")

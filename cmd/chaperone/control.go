@@ -59,10 +59,14 @@ func (h *house) status(ctx context.Context) (api.Status, error) {
 	if err != nil {
 		return api.Status{}, err
 	}
+	recorder := api.RecorderStatus{Path: h.state("record"), Seq: h.record.Mark().Seq, Bytes: h.record.Used()}
+	if err := h.record.Err(); err != nil {
+		recorder.Error = err.Error()
+	}
 	return api.Status{
 		Version: version, Host: host, PID: os.Getpid(), Started: h.started, Draining: h.closing.Err() != nil,
 		Policy: h.policyStatus(), Canary: h.lastCanary(),
-		Recorder:    api.RecorderStatus{Path: h.state("record"), Seq: h.record.Mark().Seq, Bytes: h.record.Used()},
+		Recorder:    recorder,
 		Enrollments: enrollments, Flows: len(h.server.Flows()), Asks: h.desk.Counts()[approval.Pending],
 		Notes: h.notes,
 	}, nil

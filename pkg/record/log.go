@@ -102,6 +102,19 @@ func (l *hostLog) admit(kind string) error {
 	return l.quota.room()
 }
 
+// unwritable says why an ordinary event would not be written now.
+func (l *hostLog) unwritable() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.broken != nil:
+		return l.broken
+	case l.reserve.spent():
+		return fmt.Errorf("%w: no space left on the device", ErrUnwritable)
+	}
+	return l.quota.room()
+}
+
 // lastWord says whether events of a type are still written into the reserve on a full disk.
 func lastWord(kind string) bool {
 	return kind == flow.SessionEnded || kind == flow.AskResolved || strings.HasPrefix(kind, "recorder.")

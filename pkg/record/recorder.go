@@ -179,6 +179,9 @@ func (r *Recorder) Checkpoint() (string, error) {
 // Mark tells where the log stands.
 func (r *Recorder) Mark() Mark { return r.log.mark() }
 
+// Err says why nothing can be recorded now; nil when it can.
+func (r *Recorder) Err() error { return r.log.unwritable() }
+
 // Used is the record's size in bytes, with the space allocated to open tapes.
 func (r *Recorder) Used() int64 { return r.quota.used.Load() }
 
