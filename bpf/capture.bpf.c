@@ -2,7 +2,7 @@
 
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 // Turns the connections of enrolled processes to the proxy. Only UAPI contexts
-// are used, so that the programs load unchanged from 5.10 on.
+// are used, so that the programs load unchanged from 5.15 on.
 //
 // Two loads of this file stand behind each enrolled process. One is attached to its cgroup and runs by
 // the socket's cgroup: it catches what was made there, wherever it was
