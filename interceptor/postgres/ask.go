@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"errors"
+
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
@@ -71,7 +73,7 @@ func (e *engine) unaskable(j *judged, why string) error {
 	rule := j.answer.Rule
 	j.answer = interceptor.Answer{Verdict: flow.Deny, Cause: interceptor.ByIgnorance, Rule: rule, Message: why, Generation: e.generation()}
 	if err := e.s.Refused(j.request, rule, why); err != nil {
-		return err
+		return errors.Join(errRecord, err)
 	}
 	return e.note(j)
 }

@@ -39,9 +39,16 @@ func (e *engine) function(w *walk, size int) (bool, error) {
 		return false, err
 	}
 	e.sent++
-	if j.denied() || e.masking() {
+	r := refusalOf(j.answer)
+	if !j.denied() && e.masking() {
 		// What a function returns has no columns: with masks nobody can say what it shows.
-		e.queue.push(owed{step: stepQuery, refusal: refusalOf(j.answer)})
+		r = &refusal{code: "42501", message: "chaperone refused this function call: its target has masks", detail: "Rule: (masks)"}
+		if err := e.hide(j, r); err != nil {
+			return false, err
+		}
+	}
+	if j.denied() || e.masking() {
+		e.queue.push(owed{step: stepQuery, refusal: r})
 		e.replace(w, size, nil, wire.AppendQuery(nil, failing(j.answer)))
 		return true, nil
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/interceptor/postgres/wire"
@@ -30,6 +31,11 @@ func (e *engine) begin(w *walk) (bool, error) {
 			r := refusalOf(j.answer)
 			e.last = r.response(nil, "FATAL")
 			return false, violation{"replication refused"}
+		}
+		if e.masking() { // its bytes have no columns that could be masked
+			r := &refusal{code: "42501", message: "chaperone refuses replication of a target with masks", detail: "Rule: (masks)"}
+			e.last = r.response(nil, "FATAL")
+			return false, errors.Join(violation{"replication refused"}, e.s.Refused(j.request, "(masks)", "replication cannot be masked"))
 		}
 	}
 	w.put(e.packet)

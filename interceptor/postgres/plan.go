@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -205,8 +206,10 @@ func (e *engine) ofTable(v *view, a attribute) (action, mask.Mask) {
 func (e *engine) hide(j *judged, r *refusal) error {
 	refused := *j
 	refused.answer.Verdict, refused.answer.Cause, refused.answer.Rule = flow.Deny, interceptor.ByIgnorance, "(masks)"
-	e.s.Meter.Request(e.s.Flow.Identity, e.s.Flow.Target, flow.Deny)
 	e.s.Log.Info("statement refused for its target's masks", "session", e.s.ID, "why", r.detail)
+	if err := e.s.Refused(j.request, "(masks)", r.detail); err != nil {
+		return errors.Join(errRecord, err)
+	}
 	return e.note(&refused)
 }
 
