@@ -164,7 +164,7 @@ func (e *engine) maskCopy(w *walk, o *owed, size int) (bool, error) {
 		w.pos += size
 		return true, nil
 	}
-	e.s.Meter.Masked(e.s.Flow.Identity, e.s.Flow.Target, n)
+	e.hidden += n
 	e.replaceDown(w, size, wire.End(out, 0))
 	return true, nil
 }

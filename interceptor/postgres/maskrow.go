@@ -44,46 +44,87 @@ func (e *engine) maskRow(w *walk, o *owed, size int) (bool, error) {
 
 // replaceDown puts a message in the place of the one that stands here.
 func (e *engine) replaceDown(w *walk, size int, with []byte) {
+	if n := w.pos - w.run; n > 0 && n <= smallRun {
+		w.out.Put(w.in[w.run:w.pos]) // with what is put before and behind it one part, not three
+		e.taped(w.in[w.run:w.pos])
+		w.run = w.pos
+	}
 	w.pass()
 	w.out.Put(with)
-	if e.omitted[interceptor.Down] {
-		e.reels[interceptor.Down].omit(len(with))
-	} else {
-		e.reels[interceptor.Down].put(with)
-	}
+	e.taped(with)
 	w.pos += size
 	w.run = w.pos
 }
 
-// maskValues gives the masked row, nil when nothing in it had to change. What
-// it gives is valid until the next call.
+// smallRun is up to where copying unchanged bytes costs less than a part of their own.
+const smallRun = 1 << 10
+
+// taped notes what went down instead of what stands in the buffer.
+func (e *engine) taped(b []byte) {
+	if e.omitted[interceptor.Down] {
+		e.reels[interceptor.Down].omit(len(b))
+		return
+	}
+	e.reels[interceptor.Down].put(b)
+}
+
+// maskValues gives the masked row; nil when row itself is it: nothing in it had to change, or
+// what had to was written over in place. What it gives is valid until the next call.
 func (e *engine) maskValues(p *plan, row []byte) (out []byte, ok bool) {
-	body := row[wire.HeaderSize:]
-	if len(body) < 2 || int(binary.BigEndian.Uint16(body)) != len(p.columns) {
+	at := wire.HeaderSize + 2
+	if len(row) < at || int(binary.BigEndian.Uint16(row[wire.HeaderSize:])) != len(p.columns) {
 		return nil, false
 	}
-	out = append(e.scratch[:0], row[:wire.HeaderSize+2]...)
-	body = body[2:]
-	count := 0
+	done, count := 0, 0 // row[:done] stands in out
 	for i := range p.columns {
-		value, rest, null, ok := field(body)
-		if !ok {
+		c := &p.columns[i]
+		end, null := fieldEnd(row, at)
+		if end < 0 {
 			return nil, false
 		}
-		n := 0
-		out, n = p.columns[i].append(out, value, null)
-		count += n
-		body = rest
+		if c.action != passes {
+			cell, n := c.append(e.cell[:0], row[at+4:end], null)
+			e.cell = cell[:0]
+			count += n
+			switch {
+			case n == 0:
+			case len(cell) == end-at:
+				copy(row[at:], cell)
+			default:
+				if out == nil {
+					out = e.scratch[:0]
+				}
+				out = append(append(out, row[done:at]...), cell...)
+				done = end
+			}
+		}
+		at = end
 	}
-	e.scratch = out[:0]
-	if len(body) != 0 {
+	e.hidden += count
+	if at != len(row) {
 		return nil, false
 	}
-	if count == 0 {
+	if out == nil {
 		return nil, true
 	}
-	e.s.Meter.Masked(e.s.Flow.Identity, e.s.Flow.Target, count)
+	out = append(out, row[done:]...)
+	e.scratch = out[:0]
 	return wire.End(out, 0), true
+}
+
+// fieldEnd is where the field that begins at offset at ends; below 0 when it does not.
+func fieldEnd(row []byte, at int) (end int, null bool) {
+	if len(row)-at < 4 {
+		return -1, false
+	}
+	n := int(int32(binary.BigEndian.Uint32(row[at:])))
+	if n == -1 {
+		return at + 4, true
+	}
+	if n < 0 || n > len(row)-at-4 {
+		return -1, false
+	}
+	return at + 4 + n, false
 }
 
 // field splits a row's first value off.

@@ -84,6 +84,8 @@ type engine struct {
 	retry     time.Time // not to load before
 	fields    pgproto3.RowDescription
 	scratch   []byte
+	cell      []byte // one masked value
+	hidden    int    // fields, in this Feed
 
 	rest    [2]int  // bytes of the current message still to come
 	drop    [2]bool // and they are not passed on
@@ -172,9 +174,16 @@ func (e *engine) Feed(dir interceptor.Direction, in []byte, out *interceptor.Out
 		err = e.feedDown(&w)
 	}
 	w.pass()
+	if e.hidden > 0 {
+		e.s.Meter.Masked(e.s.Flow.Identity, e.s.Flow.Target, e.hidden)
+		e.hidden = 0
+	}
 	if terr := e.reels[dir].write(e.s.Tape, dir); terr != nil {
 		out.Reset() // nothing passes unrecorded
 		err = errors.Join(errRecord, terr)
+	}
+	if e.queue.n == 0 {
+		e.reels[dir].trim()
 	}
 	if err != nil {
 		e.end(&w, err)

@@ -50,16 +50,20 @@ func (r *reel) copy() {
 // omit counts bytes the record level leaves out.
 func (r *reel) omit(n int) { r.left += n }
 
-// reelKeep is the most scratch memory kept between two Feeds, in bytes.
+// reelKeep is the most scratch memory kept between two batches, in bytes.
 const reelKeep = 32 << 10
+
+// trim gives memory back that a large result needed.
+func (r *reel) trim() {
+	if cap(r.scratch) > reelKeep {
+		r.scratch = nil
+	}
+}
 
 // write puts what was collected on tape.
 func (r *reel) write(tape interceptor.Tape, dir interceptor.Direction) error {
 	run, left := r.run, r.left
 	r.run, r.copied, r.left = nil, false, 0
-	if cap(r.scratch) > reelKeep {
-		r.scratch = nil
-	}
 	if len(run) > 0 {
 		kind := interceptor.TapeUp
 		if dir == interceptor.Down {
