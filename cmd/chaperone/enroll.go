@@ -10,6 +10,7 @@ import (
 
 	"github.com/chaperone-dev/chaperone/pkg/api"
 	"github.com/chaperone-dev/chaperone/pkg/config"
+	"github.com/chaperone-dev/chaperone/pkg/enroll"
 
 	"github.com/chaperone-dev/chaperone/bpf"
 )
@@ -82,7 +83,11 @@ func newCleanup() *cobra.Command {
 		if !errors.Is(err, api.ErrNotRunning) {
 			return err // there may be one
 		}
-		return bpf.Remove(c.PinDir)
+		root, err := enroll.Root()
+		if err != nil {
+			return err
+		}
+		return errors.Join(bpf.Remove(c.PinDir), enroll.Sweep(root))
 	}
 	return cmd
 }

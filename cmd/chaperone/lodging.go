@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/chaperone-dev/chaperone/pkg/api"
 	"github.com/chaperone-dev/chaperone/pkg/enroll"
@@ -83,13 +84,18 @@ func (h *house) strangers() {
 
 // clearOut evicts what a daemon before this one left of runs that are over. It is
 // done before anything can begin here: a run whose command is about to start is empty as well.
-func (h *house) clearOut() {
+func (h *house) clearOut() { h.evictEmpty("run", 0) }
+
+// evictEmpty removes cgroups that were made here, for runs or pids, and have been
+// there for some time, once nobody is left in them.
+func (h *house) evictEmpty(source string, since time.Duration) {
 	for _, e := range h.tenants.registry.List() {
-		if !strings.HasPrefix(e.Source, "run") || !enroll.Empty(h.tenants.root, e.Cgroup) {
+		made := strings.HasPrefix(e.Source, source) && time.Since(e.Since) > since
+		if !made || !enroll.Empty(h.tenants.root, e.Cgroup) {
 			continue
 		}
 		if err := h.evict(e.Cgroup); err != nil {
-			h.log.Warn("an old run's cgroup not removed", "cgroup", e.Cgroup, "err", err)
+			h.log.Warn("an empty cgroup not removed", "cgroup", e.Cgroup, "err", err)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 const (
 	reconcileEvery = 2 * time.Second
 	canaryEvery    = time.Minute
+	settleTime     = 10 * time.Second // in which a process is moved into a cgroup that was made for it
 )
 
 // keepEnrolled makes the enrollments what policy and host say, until ctx ends.
@@ -53,6 +54,7 @@ func (h *house) letGo() {
 // reconcile enrolls the cgroups that the policy's selectors name, and lets go of those that are gone.
 func (h *house) reconcile(ctx context.Context) {
 	h.letGo()
+	h.evictEmpty("pid ", settleTime)
 	for _, identity := range h.law.policy().Identities() {
 		if len(identity.Match) > 0 {
 			h.enrollMatching(ctx, identity)

@@ -88,6 +88,24 @@ func Unmake(root, cgroup string) error {
 	}
 }
 
+// Sweep removes the cgroups of Make that nobody is in, whichever daemon made them.
+func Sweep(root string) error {
+	entries, err := os.ReadDir(filepath.Join(root, slice))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("sweep cgroups: %w", err)
+	}
+	for _, e := range entries {
+		if e.IsDir() && Empty(root, filepath.Join(slice, e.Name())) {
+			_ = removeTree(filepath.Join(root, slice, e.Name())) // a process came in meanwhile
+		}
+	}
+	_ = syscall.Rmdir(filepath.Join(root, slice)) // somebody is left
+	return nil
+}
+
 // Empty says that no process is in a cgroup or below it.
 func Empty(root, cgroup string) bool {
 	data, err := os.ReadFile(filepath.Join(root, cgroup, "cgroup.events"))
