@@ -37,7 +37,7 @@ func (e *engine) judge(w *walk, a asking) (*judged, bool, error) {
 		return j, true, nil
 	}
 	w.pass()
-	j := &judged{text: string(a.text), partial: a.partial, unsure: unsure, request: e.request(flow.KindQuery)}
+	j := &judged{text: string(a.text), partial: a.partial, run: a.run, unsure: unsure, request: e.request(flow.KindQuery)}
 	j.request.Deferred = a.deferred()
 	if a.run != nil {
 		j.request.Parameters = a.run.shown
@@ -53,7 +53,7 @@ func (e *engine) taken(a asking) (*judged, bool, error) {
 		return nil, false, nil
 	}
 	e.asked = nil
-	if j.text != string(a.text) || j.partial != a.partial {
+	if j.text != string(a.text) || j.partial != a.partial || !j.run.same(a.run) {
 		return nil, false, violation{"an answer to another question"}
 	}
 	if !a.partial && !j.named && j.answer.Reusable {

@@ -82,15 +82,39 @@ func shown(value []byte, oid uint32, bin, null bool) string {
 	if null {
 		return "NULL"
 	}
-	more := ""
-	if len(value) > maxShown {
-		more = fmt.Sprintf(" (%d more bytes, not shown)", len(value)-maxShown)
-		value = value[:maxShown]
-		for i := len(value) - 1; i > len(value)-utf8.UTFMax && !utf8.RuneStart(value[i]); i-- {
-			value = value[:i] // no character is cut in two
-		}
+	short := shorten(value)
+	text := readable(short, oid, bin)
+	if strings.ContainsRune(text, utf8.RuneError) && !utf8.Valid(short) {
+		text = `\x` + hex.EncodeToString(short) // two values never look alike
 	}
-	return "'" + strings.ReplaceAll(readable(value, oid, bin), "'", "''") + "'" + more
+	text = "'" + strings.ReplaceAll(text, "'", "''") + "'"
+	if more := len(value) - len(short); more > 0 {
+		text += fmt.Sprintf(" (%d more bytes, not shown)", more)
+	}
+	return text
+}
+
+// shorten cuts a value, and no character in two.
+func shorten(value []byte) []byte {
+	if len(value) <= maxShown {
+		return value
+	}
+	value = value[:maxShown]
+	for range utf8.UTFMax - 1 {
+		if r, _ := utf8.DecodeLastRune(value); r != utf8.RuneError {
+			break
+		}
+		value = value[:len(value)-1]
+	}
+	return value
+}
+
+// same says that two runs have the same parameters.
+func (b *bound) same(o *bound) bool {
+	if b == nil || o == nil {
+		return b == o
+	}
+	return b.sum == o.sum && b.huge == o.huge
 }
 
 // fingerprint is a run's: of its text, its parameters and the settings it runs under.
@@ -119,7 +143,7 @@ func (e *engine) set(text string) {
 // heldBack reads the parameters of the Bind that begins here, its names ending at offset from,
 // where s may be held when it runs. It waits until they are there.
 func (e *engine) heldBack(w *walk, s *statement, size, from int) (b *bound, ok bool, err error) {
-	if s.known && !s.replaced && s.j.stands(e.generation()) {
+	if e.asked == nil && s.known && !s.replaced && s.j.stands(e.generation()) {
 		return nil, true, nil
 	}
 	if size > maxText {

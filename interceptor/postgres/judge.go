@@ -24,6 +24,7 @@ const (
 type judged struct {
 	text    string
 	partial bool   // text is only how it begins
+	run     *bound // the parameters it was judged with; nil: without
 	unsure  string // why the server may read text differently than we do
 	reading *sqlread.Reading
 	request *flow.Request
