@@ -46,7 +46,8 @@ func TestStories(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{binary: binary, tools: tools, postgres: postgres(t)}
+	programs := forEverybody(t, binary, tools)
+	h := &house{binary: filepath.Join(programs, "chaperone"), tools: programs, postgres: postgres(t)}
 	testscript.Run(t, testscript.Params{
 		Dir:                 ".",
 		Setup:               h.setup,
@@ -54,6 +55,34 @@ func TestStories(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
+}
+
+// forEverybody copies the binary and the tools to where any user can run them:
+// a checkout may stand in a folder that only root can enter.
+func forEverybody(t *testing.T, binary, tools string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "chaperone-programs-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	programs, err := filepath.Glob(filepath.Join(tools, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range append(programs, binary) {
+		data, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, filepath.Base(from)), data, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // postgres starts the server that all stories share.
