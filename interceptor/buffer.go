@@ -36,7 +36,7 @@ func (b *buffer) space() []byte {
 		b.resize()
 	}
 	if b.end == len(b.data) {
-		b.makeRoom(len(b.data))
+		b.makeRoom(b.roomier())
 	}
 	return b.data[b.end:]
 }
@@ -51,6 +51,15 @@ func (b *buffer) resize() {
 	case b.idle > patience && len(b.data) > smallBuffer:
 		b.data, b.idle = make([]byte, smallBuffer), 0
 	}
+}
+
+// roomier is the size for a full buffer. An engine that leaves the beginning of a message each
+// time never empties it, and would read a fast peer in small pieces for ever.
+func (b *buffer) roomier() int {
+	if b.filled && len(b.data) < readBuffer {
+		return min(4*len(b.data), readBuffer)
+	}
+	return len(b.data)
 }
 
 // makeRoom moves the unread bytes to the front, of a larger array if need be.

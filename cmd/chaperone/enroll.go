@@ -87,7 +87,7 @@ func newCleanup() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return errors.Join(bpf.Remove(c.PinDir), enroll.Sweep(root))
+		return errors.Join(bpf.Remove(c.PinDir), enroll.NewYard(root, c.PinDir).Sweep())
 	}
 	return cmd
 }

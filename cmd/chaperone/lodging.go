@@ -16,7 +16,7 @@ import (
 
 // Begin makes an enrolled cgroup for `chaperone run`.
 func (h *house) Begin(ctx context.Context, q api.Begin) (api.Run, error) {
-	cgroup, err := enroll.Make(h.tenants.root, "run-"+random())
+	cgroup, err := h.tenants.yard.Make("run-" + random())
 	if err != nil {
 		return api.Run{}, err
 	}
@@ -26,7 +26,7 @@ func (h *house) Begin(ctx context.Context, q api.Begin) (api.Run, error) {
 	}
 	e, err := h.admitTenant(ctx, q.Identity, cgroup, source)
 	if err != nil {
-		return api.Run{}, errors.Join(err, enroll.Unmake(h.tenants.root, cgroup))
+		return api.Run{}, errors.Join(err, h.tenants.yard.Unmake(cgroup))
 	}
 	h.tenants.mu.Lock()
 	failed := h.tenants.proofs[e.ID].err
@@ -58,7 +58,7 @@ func (h *house) evict(cgroup string) error {
 		delete(h.tenants.leaving, cgroup)
 		h.tenants.mu.Unlock()
 	}()
-	if err := enroll.Unmake(h.tenants.root, cgroup); err != nil {
+	if err := h.tenants.yard.Unmake(cgroup); err != nil {
 		return err
 	}
 	e, err := h.tenants.registry.Remove(cgroup)

@@ -22,11 +22,11 @@ func (h *house) prove(ctx context.Context, e enroll.Enrollment) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	_, known := h.tenants.registry.Identity(e.ID)
+	there := h.tenants.registry.Stands(e)
 	h.tenants.mu.Lock()
-	if err != nil && (!known || h.tenants.leaving[e.Cgroup]) {
+	if err != nil && (!there || h.tenants.leaving[e.Cgroup]) {
 		h.tenants.mu.Unlock()
-		return nil // killed with the run it was sent from
+		return nil // killed with the cgroup it was sent from
 	}
 	p := h.tenants.proofs[e.ID]
 	p.err = ""

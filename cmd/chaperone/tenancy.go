@@ -18,6 +18,7 @@ import (
 // tenancy is who lives here: enrollments, and what was proved of each.
 type tenancy struct {
 	root     string // of cgroup v2
+	yard     enroll.Yard
 	registry *enroll.Registry
 	canaries enroll.Canaries
 
@@ -133,13 +134,13 @@ func (h *house) enrollPID(ctx context.Context, q api.Enroll) (api.Enrollment, er
 	if q.PID == os.Getpid() {
 		return api.Enrollment{}, fmt.Errorf("%w: %w", api.ErrRefused, enroll.ErrSelf)
 	}
-	cgroup, err := enroll.Make(h.tenants.root, "pid-"+strconv.Itoa(q.PID)+"-"+random())
+	cgroup, err := h.tenants.yard.Make("pid-" + strconv.Itoa(q.PID) + "-" + random())
 	if err != nil {
 		return api.Enrollment{}, err
 	}
 	source := "pid " + strconv.Itoa(q.PID)
 	if _, err := h.admitTenant(ctx, q.Identity, cgroup, source); err != nil {
-		return api.Enrollment{}, errors.Join(err, enroll.Unmake(h.tenants.root, cgroup))
+		return api.Enrollment{}, errors.Join(err, h.tenants.yard.Unmake(cgroup))
 	}
 	if err := enroll.Move(h.tenants.root, cgroup, q.PID); err != nil {
 		return api.Enrollment{}, errors.Join(fmt.Errorf("%w: %w", api.ErrNotFound, err), h.evict(cgroup))

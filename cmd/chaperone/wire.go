@@ -173,7 +173,10 @@ func (h *house) openKernel(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.tenants = &tenancy{root: root, registry: registry, proofs: map[uint32]proof{}, uncovered: map[uint32]int{}, leaving: map[string]bool{}}
+	h.tenants = &tenancy{
+		root: root, yard: enroll.NewYard(root, h.config.PinDir), registry: registry,
+		proofs: map[uint32]proof{}, uncovered: map[uint32]int{}, leaving: map[string]bool{},
+	}
 	h.tenants.canaries.Command = []string{self, canaryVerb}
 	h.clearOut()
 	h.strangers()

@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -21,11 +22,16 @@ func TestAdvisoryNamesWhoCouldUndoIt(t *testing.T) {
 		{"user", &Account{UID: 65534, GID: 65534}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cgroup, err := Make(root, "advisory-test-"+c.name)
+			yard := NewYard(root, "advisory-test")
+			cgroup, err := yard.Make(c.name)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer Unmake(root, cgroup)
+			defer func() {
+				if err := errors.Join(yard.Unmake(cgroup), yard.Sweep()); err != nil {
+					t.Error(err)
+				}
+			}()
 			cmd := exec.Command("/bin/cat")
 			in, err := cmd.StdinPipe()
 			if err != nil {

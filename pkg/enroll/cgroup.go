@@ -52,26 +52,36 @@ func CgroupOf(pid int) (string, error) {
 	return "", fmt.Errorf("cgroup of %d: %w", pid, ErrNoCgroup2)
 }
 
-// slice is where cgroups for runs and pids are made. It is apart from the
-// daemon's own chaperone.slice, which systemd manages.
-const slice = "/chaperone-runs"
+// emptyWait is how long Unmake waits for the last process to be gone.
+const emptyWait = 2 * time.Second
+
+// Yard is where one daemon makes cgroups for runs and pids. Each daemon has its own, so that
+// none takes another's for forgotten: a run whose command is about to start is empty as well.
+type Yard struct {
+	root  string // of cgroup v2
+	slice string // below it, "/" first
+}
+
+// NewYard is the yard of the daemon whose pins are in pinDir: /chaperone-runs for
+// /sys/fs/bpf/chaperone. It is apart from chaperone.slice, which systemd manages.
+func NewYard(root, pinDir string) Yard {
+	name := strings.TrimPrefix(filepath.Clean(pinDir), "/sys/fs/bpf/")
+	return Yard{root: root, slice: "/" + strings.ReplaceAll(strings.Trim(name, "/"), "/", "-") + "-runs"}
+}
 
 // Make makes a cgroup for one command or process, and returns its path below Root.
-func Make(root, name string) (string, error) {
-	cgroup := slice + "/" + name
-	if err := os.MkdirAll(filepath.Join(root, cgroup), 0o755); err != nil {
+func (y Yard) Make(name string) (string, error) {
+	cgroup := y.slice + "/" + name
+	if err := os.MkdirAll(filepath.Join(y.root, cgroup), 0o755); err != nil {
 		return "", fmt.Errorf("make cgroup: %w", err)
 	}
 	return cgroup, nil
 }
 
-// emptyWait is how long Unmake waits for the last process to be gone.
-const emptyWait = 2 * time.Second
-
 // Unmake kills what is left in a cgroup that Make made, and removes it.
-func Unmake(root, cgroup string) error {
-	dir := filepath.Join(root, cgroup)
-	if !within(cgroup, slice) || cgroup == slice {
+func (y Yard) Unmake(cgroup string) error {
+	dir := filepath.Join(y.root, cgroup)
+	if !within(cgroup, y.slice) || cgroup == y.slice {
 		return fmt.Errorf("remove cgroup %s: it was not made here", cgroup)
 	}
 	_ = os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0) // 5.14; before that a busy cgroup stays
@@ -88,9 +98,9 @@ func Unmake(root, cgroup string) error {
 	}
 }
 
-// Sweep removes the cgroups of Make that nobody is in, whichever daemon made them.
-func Sweep(root string) error {
-	entries, err := os.ReadDir(filepath.Join(root, slice))
+// Sweep removes the cgroups of Make that nobody is in. It is for when no daemon uses the yard.
+func (y Yard) Sweep() error {
+	entries, err := os.ReadDir(filepath.Join(y.root, y.slice))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -98,11 +108,11 @@ func Sweep(root string) error {
 		return fmt.Errorf("sweep cgroups: %w", err)
 	}
 	for _, e := range entries {
-		if e.IsDir() && Empty(root, filepath.Join(slice, e.Name())) {
-			_ = removeTree(filepath.Join(root, slice, e.Name())) // a process came in meanwhile
+		if cgroup := y.slice + "/" + e.Name(); e.IsDir() && Empty(y.root, cgroup) {
+			_ = removeTree(filepath.Join(y.root, cgroup)) // a process came in meanwhile
 		}
 	}
-	_ = syscall.Rmdir(filepath.Join(root, slice)) // somebody is left
+	_ = syscall.Rmdir(filepath.Join(y.root, y.slice)) // somebody is left
 	return nil
 }
 

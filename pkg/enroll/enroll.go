@@ -214,6 +214,12 @@ func (r *Registry) Identity(id uint32) (string, bool) {
 	return "", false
 }
 
+// Stands says whether an enrollment is in force and its cgroup still there.
+func (r *Registry) Stands(e Enrollment) bool {
+	_, known := r.Identity(e.ID)
+	return known && !r.gone(e)
+}
+
 // Covers says whether a cgroup is enrolled, or inside one that is.
 func (r *Registry) Covers(cgroup string) bool {
 	r.mu.Lock()

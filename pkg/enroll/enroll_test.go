@@ -445,3 +445,28 @@ func TestListenersAreOnLoopbackOnly(t *testing.T) {
 		}
 	}
 }
+
+func TestOneYardsSweepLeavesTheOthersAlone(t *testing.T) {
+	root, err := Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("yard-test-%d", os.Getpid())
+	ours, theirs := NewYard(root, "/sys/fs/bpf/"+name), NewYard(root, "/sys/fs/bpf/"+name+"/other")
+	cgroup, err := ours.Make("run-about-to-start")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := theirs.Sweep(); err != nil {
+		t.Error(err)
+	}
+	if !Empty(root, cgroup) {
+		t.Error("another yard's cgroup was swept away")
+	}
+	if err := theirs.Unmake(cgroup); err == nil {
+		t.Error("another yard's cgroup was removed")
+	}
+	if err := ours.Sweep(); err != nil || Empty(root, cgroup) {
+		t.Errorf("an empty cgroup of one's own stays (%v)", err)
+	}
+}

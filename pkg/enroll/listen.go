@@ -9,10 +9,26 @@ import (
 	"syscall"
 )
 
+// anyPortTries is how often another port is tried where any will do: one that is free for IPv4
+// may be taken for IPv6.
+const anyPortTries = 16
+
 // Listen opens the proxy's listeners on the loopback of this network namespace, IPv4
 // and, where there is one, IPv6. MPTCP, Go's default, is off: an accepted MPTCP
 // socket does not carry the kernel's origin.
 func Listen(ctx context.Context, port uint16) ([]net.Listener, error) {
+	if port != 0 {
+		return listenOn(ctx, port)
+	}
+	for try := 1; ; try++ {
+		listeners, err := listenOn(ctx, 0)
+		if err == nil || try == anyPortTries || !errors.Is(err, syscall.EADDRINUSE) {
+			return listeners, err
+		}
+	}
+}
+
+func listenOn(ctx context.Context, port uint16) ([]net.Listener, error) {
 	four, err := listenAt(ctx, "tcp4", "127.0.0.1", port)
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
