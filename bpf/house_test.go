@@ -15,9 +15,16 @@ import (
 	"testing"
 
 	"github.com/chaperone-dev/chaperone/pkg/flow"
+	"github.com/chaperone-dev/chaperone/pkg/leaks"
 )
 
-const cgroupRoot = "/sys/fs/cgroup/unified"
+// cgroupRoot is where cgroup v2 is mounted, on a hybrid host or a pure one.
+var cgroupRoot = func() string {
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		return "/sys/fs/cgroup"
+	}
+	return "/sys/fs/cgroup/unified"
+}()
 
 // probeVariable names the probe that the test binary is to be, instead of the tests.
 const probeVariable = "CHAPERONE_TEST_PROBE"
@@ -26,7 +33,7 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(probeVariable); name != "" {
 		os.Exit(runProbe(name, os.Args[1:]))
 	}
-	os.Exit(m.Run())
+	os.Exit(leaks.Run(m))
 }
 
 // listen opens the proxy's listener on loopback, at a port of its own.

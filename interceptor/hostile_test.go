@@ -74,7 +74,7 @@ func TestResetOfStalledClientEndsLooped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(func() { l.Close() })
 	client, server, done := between(t, l.drive, &lines{}, nil)
 	say(t, client, "wait\nmore\n")
 	if _, err := io.ReadFull(server, make([]byte, len("wait\n"))); err != nil {
@@ -92,7 +92,7 @@ func TestLostServerIsNotWatched(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(func() { l.Close() })
 	client, server, done := between(t, l.drive, blobs{}, nil)
 	flood(t, server)
 	abort(t, server)

@@ -146,7 +146,7 @@ func onBoth(t *testing.T, test func(*testing.T, driver)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
+		t.Cleanup(func() { l.Close() })
 		test(t, l.drive)
 	})
 }
@@ -165,8 +165,14 @@ func between(t *testing.T, drive driver, engine Engine, asker Asker) (client, se
 		Tape: quiet{}, Meter: quiet{}, Log: slog.New(slog.DiscardHandler),
 		policy: func() *rules.Policy { return policy }, bound: policy.Generation(), asker: asker, journal: quiet{},
 	}
-	ended := make(chan error, 1)
+	ended, over := make(chan error, 1), make(chan struct{})
+	t.Cleanup(func() {
+		client.Close()
+		server.Close()
+		<-over
+	})
 	go func() {
+		defer close(over)
 		err := drive(context.Background(), &Conn{Session: s, Client: near, Server: far}, engine)
 		near.Close()
 		far.Close()

@@ -1,5 +1,7 @@
 package rules
 
+import "slices"
+
 // notYet is a feature of the contract that this version refuses at load.
 type notYet struct{ what, cure string }
 
@@ -20,3 +22,6 @@ var (
 	protocols      = []string{"postgres", "http", "tcp"}
 	laterProtocols = []string{"mysql", "grpc", "ssh", "redis", "mongodb"}
 )
+
+// Protocols lists what a target's protocol may be.
+func Protocols() []string { return slices.Clone(protocols) }

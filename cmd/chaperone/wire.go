@@ -14,9 +14,7 @@ import (
 
 	"github.com/chaperone-dev/chaperone/bpf"
 	"github.com/chaperone-dev/chaperone/interceptor"
-	httpx "github.com/chaperone-dev/chaperone/interceptor/http"
-	"github.com/chaperone-dev/chaperone/interceptor/postgres"
-	"github.com/chaperone-dev/chaperone/interceptor/tcp"
+	"github.com/chaperone-dev/chaperone/interceptor/protocols"
 	"github.com/chaperone-dev/chaperone/pkg/api"
 	"github.com/chaperone-dev/chaperone/pkg/approval"
 	"github.com/chaperone-dev/chaperone/pkg/ca"
@@ -208,13 +206,9 @@ func (h *house) openDataPath(context.Context) error {
 	h.server = &interceptor.Server{
 		Origins: h.door, Enrollments: h.tenants.registry, Processes: identity.New(),
 		Policy: h.law.policy, Recorder: recorder{h.record}, Asker: asker{h.desk}, Journal: h.record,
-		Meter: meter{h.meter, h.desk},
-		Protocols: []interceptor.Protocol{
-			postgres.New(postgres.Options{Reader: h.reader, Certificates: authority.Certificate}),
-			httpx.New(),
-			tcp.New(),
-		},
-		Dial: interceptor.Dial, Loop: loop, Canary: h.tenants.canaries.Answer, Log: h.log,
+		Meter:     meter{h.meter, h.desk},
+		Protocols: protocols.List(protocols.Needs{Reader: h.reader, Certificates: authority.Certificate}),
+		Dial:      interceptor.Dial, Loop: loop, Canary: h.tenants.canaries.Answer, Log: h.log,
 	}
 	return nil
 }

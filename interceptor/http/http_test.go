@@ -1,8 +1,6 @@
 package http
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -51,32 +49,11 @@ func suite() protocoltest.Case {
 	}
 }
 
-func TestConformance(t *testing.T) { protocoltest.Run(t, suite()) }
-
-func FuzzEngine(f *testing.F) {
-	captures(f)
-	protocoltest.Fuzz(f, suite())
+func TestConformance(t *testing.T) {
+	protocoltest.Run(t, suite().With(protocoltest.Captures(t, "http")))
 }
 
-// captures seeds a fuzz target with what curl and nginx said to each other.
-func captures(f *testing.F) {
-	f.Helper()
-	ups, err := filepath.Glob("testdata/captures/*.up")
-	if err != nil || len(ups) == 0 {
-		f.Fatal("no captures", err)
-	}
-	for _, name := range ups {
-		up, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
-		down, err := os.ReadFile(strings.TrimSuffix(name, ".up") + ".down")
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(up, down, uint64(1))
-	}
-}
+func FuzzEngine(f *testing.F) { protocoltest.Fuzz(f, suite().With(protocoltest.Captures(f, "http"))) }
 
 func talk(t *testing.T, judge protocoltest.Judge) (*protocoltest.Driver, *protocoltest.Tape) {
 	t.Helper()

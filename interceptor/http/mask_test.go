@@ -282,8 +282,7 @@ func unchunk(b []byte) []byte {
 func TestMaskedConformance(t *testing.T) { protocoltest.Run(t, maskedSuite(t)) }
 
 func FuzzMasked(f *testing.F) {
-	captures(f)
-	protocoltest.Fuzz(f, maskedSuite(f))
+	protocoltest.Fuzz(f, maskedSuite(f).With(protocoltest.Captures(f, "http")))
 }
 
 func TestNothingSlipsThroughTheWindow(t *testing.T) {

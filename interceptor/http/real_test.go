@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/interceptor/http"
 	"github.com/chaperone-dev/chaperone/interceptor/protocoltest"
 )
@@ -204,25 +203,11 @@ http {
 	return ""
 }
 
-// keep writes what was recorded to testdata/captures, for the fuzz targets, when
-// CAPTURE is set: CAPTURE=1 go test -run Nginx ./interceptor/http
+// keep writes what was recorded to the captures, when asked to.
 func keep(t *testing.T, proxy *protocoltest.Proxy) {
 	t.Helper()
-	if os.Getenv("CAPTURE") == "" {
-		return
-	}
 	for i, tape := range proxy.Tapes() {
-		for kind, name := range map[interceptor.TapeKind]string{interceptor.TapeUp: "up", interceptor.TapeDown: "down"} {
-			var all []byte
-			for _, e := range tape.Entries() {
-				if e.Kind == kind {
-					all = append(all, e.Body...)
-				}
-			}
-			if err := os.WriteFile(fmt.Sprintf("testdata/captures/curl-nginx-%d.%s", i, name), all, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
+		protocoltest.KeepCapture(t, "http", fmt.Sprintf("curl-nginx-%d", i), tape.Entries())
 	}
 }
 

@@ -9,10 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chaperone-dev/chaperone/interceptor"
-	"github.com/chaperone-dev/chaperone/pkg/sqlread"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/chaperone-dev/chaperone/interceptor"
+	"github.com/chaperone-dev/chaperone/pkg/sqlread"
 )
 
 func TestSyncAmidCopyDataShiftsNoResult(t *testing.T) {

@@ -7,10 +7,11 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgproto3"
+
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 	"github.com/chaperone-dev/chaperone/rules"
-	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // nosy reads a masked column in a way that is masked only where the proxy knows what runs.

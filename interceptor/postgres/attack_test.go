@@ -13,10 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgproto3"
+
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 	"github.com/chaperone-dev/chaperone/pkg/sqlread"
-	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // attacker is a client that pipelines what no driver would, and keeps every byte it gets.

@@ -10,11 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chaperone-dev/chaperone/interceptor"
-	"github.com/chaperone-dev/chaperone/pkg/flow"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/lib/pq"
+
+	"github.com/chaperone-dev/chaperone/interceptor"
+	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
 
 func connect(t *testing.T, w *watched, user string) *pgx.Conn {

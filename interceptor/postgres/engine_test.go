@@ -18,7 +18,9 @@ import (
 )
 
 // fresh makes an engine whose session is still to be opened.
-func fresh(tape interceptor.Tape) *engine {
+func fresh(tape interceptor.Tape) *engine { return freshIn(protocoltest.Session(tape)) }
+
+func freshIn(s *interceptor.Session) *engine {
 	p := New(Options{Reader: sqlread.Local{}}).(*protocol)
 	packet := append([]byte{0, 0, 0, 0, 0, 3, 0, 0}, "user\x00bot\x00\x00"...)
 	binary.BigEndian.PutUint32(packet, uint32(len(packet)))
@@ -26,7 +28,7 @@ func fresh(tape interceptor.Tape) *engine {
 	if err != nil {
 		panic(err)
 	}
-	e := p.engine(&interceptor.Conn{Session: protocoltest.Session(tape)}, start, false)
+	e := p.engine(&interceptor.Conn{Session: s}, start, false)
 	e.generation = func() uint64 { return 1 }
 	return e
 }

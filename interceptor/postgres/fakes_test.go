@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -74,6 +75,20 @@ func (t *tapes) Begin(string, *flow.Flow) (interceptor.Recording, error) {
 	one := &tape{}
 	t.all = append(t.all, one)
 	return one, nil
+}
+
+// sessions are the tapes so far.
+func (t *tapes) sessions() []*tape {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.all)
+}
+
+// over says that the session has ended.
+func (t *tape) over() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.outcome != ""
 }
 
 // everything is one kind's stream of all sessions.

@@ -7,10 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chaperone-dev/chaperone/pkg/flow"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/lib/pq"
+
+	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
 
 const deletesAsk = `  - name: delete-asks

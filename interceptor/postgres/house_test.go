@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,11 +23,10 @@ import (
 
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/pkg/flow"
+	left "github.com/chaperone-dev/chaperone/pkg/leaks"
 	"github.com/chaperone-dev/chaperone/pkg/sqlread"
 	"github.com/chaperone-dev/chaperone/rules"
 )
-
-const binaries = "/usr/lib/postgresql/15/bin/"
 
 // server is a PostgreSQL of its own, shared by the package's tests.
 type server struct {
@@ -42,7 +43,7 @@ func TestMain(m *testing.M) {
 		postgres.stop()
 		os.Exit(1)
 	}
-	code := m.Run()
+	code := left.Run(m)
 	postgres.stop()
 	os.Exit(code)
 }
@@ -53,6 +54,10 @@ func (s *server) start() error {
 		return err
 	}
 	s.dir = dir
+	bin, err := binaries()
+	if err != nil {
+		return err
+	}
 	who, err := user.Lookup("postgres")
 	if err != nil {
 		return err
@@ -63,7 +68,7 @@ func (s *server) start() error {
 		return err
 	}
 	as := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, Pdeathsig: syscall.SIGTERM}
-	initdb := exec.Command(binaries+"initdb", "-D", dir+"/data", "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C.UTF-8")
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", dir+"/data", "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C.UTF-8")
 	initdb.SysProcAttr, initdb.Dir = as, dir
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, out)
@@ -82,7 +87,7 @@ func (s *server) start() error {
 	if err := certify(dir, uid, gid); err != nil {
 		return err
 	}
-	s.cmd = exec.Command(binaries+"postgres", "-D", dir+"/data", "-p", strconv.Itoa(s.port), "-k", dir,
+	s.cmd = exec.Command(filepath.Join(bin, "postgres"), "-D", dir+"/data", "-p", strconv.Itoa(s.port), "-k", dir,
 		"-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", "wal_level=logical",
 		"-c", "ssl=on", "-c", "ssl_cert_file="+dir+"/cert.pem", "-c", "ssl_key_file="+dir+"/key.pem")
 	s.cmd.SysProcAttr, s.cmd.Dir = as, dir
@@ -101,6 +106,16 @@ func (s *server) start() error {
 		time.Sleep(50 * time.Millisecond)
 	}
 	return fmt.Errorf("postgres does not answer")
+}
+
+// binaries is the folder of the newest server that Debian's packages have put here.
+func binaries() (string, error) {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if err != nil || len(found) == 0 {
+		return "", fmt.Errorf("no server in /usr/lib/postgresql (hint: deploy/install-deps.sh): %w", err)
+	}
+	newest := func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b)) }
+	return filepath.Dir(slices.MaxFunc(found, newest)), nil
 }
 
 func (s *server) fill() error {
@@ -241,9 +256,14 @@ func (w *watched) url(user string) string {
 }
 
 // run runs a client program against the proxy and gives all it printed.
-func (w *watched) run(name string, args ...string) (string, error) {
+func (w *watched) run(name string, args ...string) (string, error) { return w.feed("", name, args...) }
+
+// feed is run with something on standard input.
+func (w *watched) feed(stdin, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

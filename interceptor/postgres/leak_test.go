@@ -4,8 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/chaperone-dev/chaperone/interceptor"
 )
 
 func TestCancelKeysDieWithTheirSession(t *testing.T) {

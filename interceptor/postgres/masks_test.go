@@ -6,8 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/chaperone-dev/chaperone/interceptor"
 )
 
 const maskPolicy = `masks:

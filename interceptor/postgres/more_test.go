@@ -9,11 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/interceptor/postgres/wire"
 	"github.com/chaperone-dev/chaperone/interceptor/protocoltest"
 	"github.com/chaperone-dev/chaperone/pkg/flow"
-	"github.com/jackc/pgx/v5"
 )
 
 func TestBinaryCopyIsMasked(t *testing.T) {

@@ -16,10 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/chaperone-dev/chaperone/pkg/approval"
 	"github.com/chaperone-dev/chaperone/pkg/flow"
+	"github.com/chaperone-dev/chaperone/pkg/leaks"
 	"github.com/chaperone-dev/chaperone/rules"
 )
 
@@ -28,7 +27,7 @@ import (
 func TestMain(m *testing.M) {
 	switch os.Getenv("CHAPERONE_TEST_PEER") {
 	case "":
-		goleak.VerifyTestMain(m)
+		os.Exit(leaks.Run(m))
 	case "fork": // the peer is a grandchild that has moved out of the cgroup
 		cmd := exec.Command("/proc/self/exe")
 		cmd.Env = append(os.Environ(), "CHAPERONE_TEST_PEER=escape")

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/chaperone-dev/chaperone/pkg/leaks"
 )
 
 const holdVariable = "CHAPERONE_TEST_HOLD"
@@ -22,7 +24,7 @@ func TestMain(m *testing.M) {
 	if addresses := os.Getenv(holdVariable); addresses != "" {
 		os.Exit(hold(strings.Fields(addresses)))
 	}
-	os.Exit(m.Run())
+	os.Exit(leaks.Run(m))
 }
 
 // hold is a process that holds sockets of all kinds, and says when asked which still work.

@@ -16,6 +16,7 @@ var rooms = []room{
 	{"pkg/flow", 0},
 	{"pkg/frame", 0},
 	{"pkg/floors", 0},
+	{"pkg/leaks", 0},
 	{"rules", 1},
 	{"pkg/sqlread", 1},
 	{"interceptor/dns/wire", 1},

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/chaperone-dev/chaperone/pkg/flow"
-	"go.uber.org/goleak"
+	"github.com/chaperone-dev/chaperone/pkg/leaks"
 )
 
 // events are the log's events, which must be readable.
@@ -176,32 +176,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("RECORD_TEST_VICTIM"); dir != "" {
 		victim(dir)
 	}
-	open := descriptors()
-	code := m.Run()
-	if err := goleak.Find(); err != nil {
-		fmt.Fprintln(os.Stderr, "left running:", err)
-		code = 1
-	}
-	if now := descriptors(); now > open {
-		fmt.Fprintf(os.Stderr, "%d files left open\n", now-open)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func descriptors() int {
-	// The first pipe starts the runtime's poller, which keeps two descriptors.
-	r, w, err := os.Pipe()
-	if err != nil {
-		panic(err)
-	}
-	r.Close()
-	w.Close()
-	list, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		panic(err)
-	}
-	return len(list)
+	os.Exit(leaks.Run(m))
 }
 
 // victim records until it is killed. It tells on stdout, for each writer, what it knows to be appended.

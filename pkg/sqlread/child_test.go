@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/chaperone-dev/chaperone/pkg/leaks"
 )
 
 // child verbs of the test binary.
@@ -36,18 +38,7 @@ func TestMain(m *testing.M) {
 			os.Exit(3)
 		}
 	}
-	before := openFiles()
-	code := m.Run()
-	if after := openFiles(); code == 0 && after > before {
-		fmt.Fprintf(os.Stderr, "%d descriptors before the tests, %d after\n", before, after)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func openFiles() int {
-	list, _ := os.ReadDir("/proc/self/fd")
-	return len(list)
+	os.Exit(leaks.Run(m))
 }
 
 func pool(t testing.TB, limits Limits) *Pool {
