@@ -32,7 +32,42 @@ func (b *bench) copyModule(module string) error {
 		return err
 	}
 	b.modules[module] = to
-	return chmodAll(to)
+	if err := chmodAll(to); err != nil {
+		return err
+	}
+	for _, i := range impatient {
+		if i.module == module {
+			if err := i.calm(to); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// impatience is a wait of a driver's own tests that is too short for a busy machine, and
+// whose end takes the other tests along.
+type impatience struct{ module, file, short, long string }
+
+// impatient are changed in both runs alike.
+var impatient = []impatience{
+	{"github.com/lib/pq", "notify_test.go", "case <-time.After(100 * time.Millisecond):\n\t\tpanic(", "case <-time.After(10 * time.Second):\n\t\tpanic("},
+}
+
+func (i impatience) calm(dir string) error {
+	path := filepath.Join(dir, i.file)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(string(text), i.short) {
+		return fmt.Errorf("%s has no %q any more: see impatient", path, i.short)
+	}
+	err = os.Remove(path) // it is read-only, as in the cache
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(strings.ReplaceAll(string(text), i.short, i.long)), 0o644)
 }
 
 // chmodAll makes files and folders readable by all and writable by us: the cache is read-only.
