@@ -107,7 +107,7 @@ func (s *Server) protocol(name string) Protocol {
 func (s *Server) refuse(ctx context.Context, conn net.Conn, f *flow.Flow, p Protocol, why error) {
 	f.Seen = flow.Denied
 	if !s.crowd.alone(f.Identity, time.Now()) {
-		s.turnAway(ctx, conn, f, why.Error())
+		s.turnAway(ctx, conn, f, func() flow.Process { return f.Process }, why.Error())
 		return
 	}
 	s.Meter.Refused("policy")

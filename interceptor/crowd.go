@@ -109,13 +109,15 @@ func (s *Server) places() int {
 	return max(1, int(min(limit.Cur, 1<<20))/placesShare)
 }
 
-// turnAway resets a connection without a word, and has it told of in a sum.
-func (s *Server) turnAway(ctx context.Context, conn net.Conn, f *flow.Flow, why string) {
+// turnAway resets a connection without a word, and has it told of in a sum. who finds its process,
+// which costs more than such a connection is worth: it is asked once a sum.
+func (s *Server) turnAway(ctx context.Context, conn net.Conn, f *flow.Flow, who func() flow.Process, why string) {
 	s.Meter.Refused("crowd")
 	reset(conn)
 	if !s.crowd.add(f.Identity) {
 		return
 	}
+	f.Process = who()
 	wait := time.NewTimer(sumEvery)
 	defer wait.Stop()
 	select {

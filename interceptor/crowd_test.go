@@ -22,13 +22,19 @@ type crowded struct {
 
 	mu     sync.Mutex
 	events []flow.Event
+	read   int // processes looked at
 }
 
 func (c *crowded) Origin(syscall.Conn) (flow.Origin, error) {
 	return flow.Origin{Destination: c.to, Enrollment: 1}, nil
 }
-func (*crowded) Identity(uint32) (string, bool)                { return "bot", true }
-func (*crowded) Read(flow.Origin) flow.Process                 { return flow.Process{} }
+func (*crowded) Identity(uint32) (string, bool) { return "bot", true }
+func (c *crowded) Read(flow.Origin) flow.Process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.read++
+	return flow.Process{PID: 7}
+}
 func (c *crowded) Begin(string, *flow.Flow) (Recording, error) { return c, nil }
 func (*crowded) End(string) error                              { return nil }
 func (c *crowded) Log(ev flow.Event) error {
@@ -139,6 +145,14 @@ func TestCrowdIsTurnedAwayAndSummed(t *testing.T) {
 	end()
 	if entries, connections := c.sum(); entries > 10 || connections != 300 {
 		t.Fatalf("%d connections in %d entries", connections, entries)
+	}
+	if c.read > 2+10 {
+		t.Errorf("the process of %d connections was looked at, which costs more than they are worth", c.read)
+	}
+	for _, ev := range c.events {
+		if ev.Type == flow.CaptureRefused && ev.Process.PID != 7 {
+			t.Error("a sum names no process")
+		}
 	}
 }
 

@@ -111,12 +111,12 @@ func (s *Server) Serve(ctx, drop context.Context, l net.Listener) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ECONNABORTED) {
-				s.Meter.Refused("accept")
-				time.Sleep(10 * time.Millisecond)
-				continue
+			if errors.Is(err, net.ErrClosed) {
+				return fmt.Errorf("accept: %w", err)
 			}
-			return fmt.Errorf("accept: %w", err)
+			s.Meter.Refused("accept") // out of descriptors or memory: for as long as others keep them
+			time.Sleep(10 * time.Millisecond)
+			continue
 		}
 		open.Go(func() { s.handle(drop, conn) })
 	}
@@ -150,10 +150,11 @@ func (s *Server) serve(ctx context.Context, conn net.Conn, origin flow.Origin) {
 	s.confess()
 	f, err := s.flow(origin)
 	if !s.crowd.enter(f.Identity, s.places()) {
-		s.turnAway(ctx, conn, &f, "the identity has as many connections as it may")
+		s.turnAway(ctx, conn, &f, func() flow.Process { return s.Processes.Read(origin) }, "the identity has as many connections as it may")
 		return
 	}
 	defer s.crowd.leave(f.Identity)
+	f.Process = s.Processes.Read(origin)
 	if err != nil {
 		s.refuse(ctx, conn, &f, nil, err)
 		return
@@ -196,12 +197,12 @@ func (s *Server) conn(session *Session, client net.Conn, origin flow.Origin) *Co
 	}}
 }
 
-// flow says who opened a connection and where to.
+// flow says whose a connection is and where to. The process is not looked at yet: that costs
+// more than the connection is worth of one who is turned away.
 func (s *Server) flow(origin flow.Origin) (flow.Flow, error) {
 	f := flow.Flow{ID: newID(), Destination: origin.Destination, Seen: flow.Denied, Opened: time.Now()}
 	identity, ok := s.Enrollments.Identity(origin.Enrollment)
 	f.Identity = identity
-	f.Process = s.Processes.Read(origin)
 	if !ok {
 		return f, fmt.Errorf("enrollment %d has no identity", origin.Enrollment)
 	}
