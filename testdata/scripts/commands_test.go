@@ -37,6 +37,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"until":  until,
 		"ask":    ask,
 		"keep":   keep,
+		"block":  block,
 	}
 }
 
@@ -154,6 +155,19 @@ func keep(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("keep: in which variable?")
 	}
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}
+
+// block writes the first fenced block of a language in a page to a file.
+func block(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("block: want PAGE LANGUAGE FILE")
+	}
+	_, rest, found := strings.Cut(ts.ReadFile(args[0]), "\n```"+args[1]+"\n")
+	text, _, closed := strings.Cut(rest, "\n```")
+	if !found || !closed {
+		ts.Fatalf("%s has no block of %s", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(text+"\n"), 0o600))
 }
 
 // end stops what the story started and takes its pins out of the kernel.

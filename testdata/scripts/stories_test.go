@@ -10,11 +10,12 @@
 //	until COMMAND...        run a program again and again until it succeeds (20 s)
 //	ask VARIABLE            wait for a pending ask and put its id into VARIABLE
 //	keep VARIABLE           put the last command's output into VARIABLE
+//	block PAGE LANGUAGE FILE  write a page's first block of a language to a file
 //
 // the programs in tools (inside: run in the story's cgroup; exits: with which code),
 // and the variables PGHOST PGPORT PGUSER PGDATABASE (a database of its own), DSN,
 // SERVER (address:port), CGROUP (an empty cgroup of the story's, below the cgroup v2 mount),
-// CGROUP_DIR (its folder) and CHAPERONE_*.
+// CGROUP_DIR (its folder), README (the page) and CHAPERONE_*.
 package scripts
 
 import (
@@ -47,7 +48,11 @@ func TestStories(t *testing.T) {
 		t.Fatal(err)
 	}
 	programs := forEverybody(t, binary, tools)
-	h := &house{binary: filepath.Join(programs, "chaperone"), tools: programs, postgres: postgres(t)}
+	readme, err := filepath.Abs("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{binary: filepath.Join(programs, "chaperone"), tools: programs, readme: readme, postgres: postgres(t)}
 	testscript.Run(t, testscript.Params{
 		Dir:                 ".",
 		Setup:               h.setup,
@@ -55,6 +60,31 @@ func TestStories(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
+}
+
+// TestReadmeIsTold holds README's commands against the story that runs them.
+func TestReadmeIsTold(t *testing.T) {
+	page, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	story, err := os.ReadFile("readme.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := 0
+	for line := range strings.Lines(string(page)) {
+		if !strings.HasPrefix(line, "$ ") {
+			continue
+		}
+		shown++
+		if !strings.Contains(string(story), "\n# "+line) {
+			t.Errorf("README shows a command that readme.txtar does not run: %s", line)
+		}
+	}
+	if shown == 0 {
+		t.Error("README shows no command")
+	}
 }
 
 // forEverybody copies the binary and the tools to where any user can run them:
@@ -119,6 +149,7 @@ func postgres(t *testing.T) *servers.Server {
 type house struct {
 	binary   string
 	tools    string // folder of the programs that stories run
+	readme   string
 	postgres *servers.Server
 }
 
@@ -145,6 +176,7 @@ func (h *house) setup(env *testscript.Env) error {
 		{"SERVER", h.postgres.Addr()},
 		{"CGROUP", "/" + filepath.Base(group.Path)},
 		{"CGROUP_DIR", group.Path},
+		{"README", h.readme},
 		{"CHAPERONE_CONFIG", filepath.Join(state, "chaperone.yaml")},
 		{"CHAPERONE_STATE_DIR", filepath.Join(state, "state")},
 		{"CHAPERONE_CONTROL_SOCKET", filepath.Join(state, "control.sock")},
