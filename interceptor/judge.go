@@ -105,11 +105,16 @@ func (s *Session) hold(ctx context.Context, req *flow.Request, d rules.Decision,
 
 // asked is the request as people see it: an approval covers a run, not a text.
 func asked(req *flow.Request) *flow.Request {
-	if req.Run == "" {
+	if req.Run == "" && req.Reveal == nil {
 		return req
 	}
 	run := *req
-	run.Fingerprint = req.Run
+	if req.Run != "" {
+		run.Fingerprint = req.Run
+	}
+	if req.Reveal != nil {
+		run.Parameters = req.Reveal()
+	}
 	return &run
 }
 

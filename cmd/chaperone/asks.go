@@ -131,7 +131,11 @@ func printAsk(a approval.View) {
 		fmt.Println("  " + line)
 	}
 	for i, value := range a.Request.Parameters {
-		field(fmt.Sprintf("$%d", i+1), approval.Visible(value))
+		name := fmt.Sprintf("$%d", i+1)
+		if a.Request.HTTP != nil { // "host: ...", "body: ..."
+			name, value, _ = strings.Cut(value, ": ")
+		}
+		field(name, approval.Visible(value))
 	}
 }
 

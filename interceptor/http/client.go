@@ -41,6 +41,7 @@ type client struct {
 	fault   error           // what is wrong with the request; nil: nothing
 	answer  interceptor.Answer
 	close   bool // no further request is read after this one
+	last    bool // the server is told that none follows: see couldBeRequest
 	durable bool // the answer to another reading asked for the disk
 	taken   bool // the body under way goes on tape
 	drained int  // bytes dropped in upDeaf
@@ -211,9 +212,9 @@ func (e *Engine) forward(out *interceptor.Output) {
 		out.Pass(u.head.Raw)
 	}
 	x := e.line.push(exchange{
-		method: wire.MethodOf(u.req.Method), old: u.req.Old, expect: u.req.Expect, masks: e.session.Masks, raise: raise, went: u.body.Done(),
+		method: wire.MethodOf(u.req.Method), old: u.req.Old, expect: u.req.Expect, masks: e.session.Masks, raise: raise, went: u.body.Done(), last: u.last,
 	})
-	u.close = u.req.Close
+	u.close = u.req.Close || u.last
 	u.state = upBody
 	if x.raise {
 		u.state = upRaise

@@ -93,6 +93,7 @@ type exchange struct {
 	old    bool // the request is HTTP/1.0
 	expect bool // it waits for 100 Continue before its body
 	went   bool // all of it has been forwarded
+	last   bool // the connection ends with its response
 	raise  bool // a rule allowed it to leave HTTP (Upgrade, CONNECT)
 	masks  *rules.Masks
 	local  bool // the response is ours:

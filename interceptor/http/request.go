@@ -1,9 +1,6 @@
 package http
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"strconv"
 	"strings"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
@@ -26,10 +23,10 @@ func (e *Engine) compose(body []byte) error {
 	}
 	method := string(u.req.Method)
 	r := &flow.Request{
-		ID: e.session.NextRequest(), Protocol: "http", Kind: flow.KindHTTP, Text: method + " " + raw,
+		ID: e.session.NextRequest(), Protocol: "http", Kind: flow.KindHTTP, Text: method + " " + literal,
 		HTTP: &flow.HTTP{
-			Method: method, Host: hostname(string(u.req.Host)), Path: literal,
-			Query: redactQuery(string(u.req.Query)), Headers: headers(&u.head),
+			Method: method, Host: hostname(&u.req), Path: literal,
+			Query: redactQuery(plainly(string(u.req.Query))), Headers: headers(&u.head),
 		},
 		Changes: method != "GET" && method != "HEAD" && method != "OPTIONS",
 	}
@@ -40,92 +37,12 @@ func (e *Engine) compose(body []byte) error {
 		r.Changes = true
 	}
 	r.Fingerprint = e.fingerprint(r, body)
+	r.Reveal = u.reveal(body[:seen(&u.req)])
 	u.asked, u.method = r, wire.MethodOf(u.req.Method)
-	u.durable = false
+	u.durable, u.last = false, couldBeRequest(&u.req, body)
 	var err error
-	u.others, err = e.readings(r, loose)
+	u.others, err = e.readings(r, loose, body[:seen(&u.req)])
 	return err
-}
-
-// readings are the other requests that a server may understand: another path, and another
-// method or path where a field overrides it. Nearly every request has none.
-func (e *Engine) readings(r *flow.Request, loose string) ([]*flow.Request, error) {
-	paths, methods := []string{r.HTTP.Path}, []string{r.HTTP.Method}
-	if loose != r.HTTP.Path {
-		paths = append(paths, loose)
-	}
-	for _, f := range e.up.head.Fields {
-		switch {
-		case f.Is("x-http-method-override"), f.Is("x-http-method"), f.Is("x-method-override"):
-			methods = append(methods, strings.ToUpper(string(f.Value)))
-			r.Changes = true
-		case f.Is("x-original-url"), f.Is("x-rewrite-url"):
-			path, _, _ := strings.Cut(string(f.Value), "?")
-			one, other, err := wire.Readings(path)
-			if err != nil {
-				return nil, err
-			}
-			paths = append(paths, one, other)
-		}
-	}
-	if len(paths)*len(methods) > maxReadings {
-		return nil, wire.ErrPath
-	}
-	if len(paths)+len(methods) == 2 {
-		return nil, nil
-	}
-	var all []*flow.Request
-	for _, path := range paths {
-		for _, method := range methods {
-			other, h := *r, *r.HTTP
-			h.Path, h.Method, other.HTTP = path, method, &h
-			if path != r.HTTP.Path || method != r.HTTP.Method {
-				all = append(all, &other)
-			}
-		}
-	}
-	return all, nil
-}
-
-// fingerprint is the same for requests that do the same: method, host, target,
-// type and body. A body that is not seen before the question makes the request
-// like no other, so that no approval covers what nobody has looked at.
-func (e *Engine) fingerprint(r *flow.Request, body []byte) string {
-	u := &e.up
-	sum := sha256.New()
-	for _, part := range []string{r.HTTP.Method, r.HTTP.Host, string(u.req.Target), r.HTTP.Path} {
-		sum.Write(strconv.AppendInt(nil, int64(len(part)), 10))
-		sum.Write([]byte{':'})
-		sum.Write([]byte(part))
-	}
-	for _, name := range []string{"content-type", "x-http-method-override", "upgrade"} {
-		for _, f := range u.head.Fields {
-			if f.Is(name) {
-				sum.Write(f.Line)
-			}
-		}
-	}
-	n := seen(&u.req)
-	sum.Write([]byte("\r\n"))
-	if u.req.Framing.By != wire.Empty && n == 0 {
-		sum.Write([]byte(e.session.ID + "/" + strconv.FormatUint(r.ID, 10)))
-	}
-	sum.Write(body[:n])
-	return hex.EncodeToString(sum.Sum(nil))
-}
-
-// hostname is a Host field as rules compare it: lower case, no port 80, no trailing dot.
-func hostname(host string) string {
-	host = strings.ToLower(host)
-	name, port := host, ""
-	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
-		name, port = host[:i], host[i:]
-	}
-	name = strings.TrimSuffix(name, ".")
-	if port == ":80" || port == ":" {
-		port = ""
-	}
-	return name + port
 }
 
 // headers copies the fields for rules to look at, names in lower case.
@@ -185,14 +102,19 @@ func (e *Engine) editRequest(masks *rules.Masks) {
 	u.wire = append(append(u.wire[:0], u.head.Start...), "\r\n"...)
 	for _, f := range u.head.Fields {
 		u.taped = appendBlotted(u.taped, f)
-		u.wire = appendForwarded(u.wire, f, plainly, h2c)
+		if !u.last || !f.Is("connection") {
+			u.wire = appendForwarded(u.wire, f, plainly, h2c)
+		}
 	}
 	u.taped = append(u.taped, "\r\n"...)
+	if u.last {
+		u.wire = append(u.wire, "Connection: close\r\n"...)
+	}
 	if plainly {
 		u.wire = append(u.wire, "Accept-Encoding: identity\r\n"...)
 	}
 	u.wire = append(u.wire, "\r\n"...)
-	if len(u.wire) == len(u.head.Raw) && !plainly {
+	if len(u.wire) == len(u.head.Raw) && !plainly && !u.last {
 		u.wire = u.wire[:0]
 	}
 }

@@ -144,7 +144,7 @@ func (e *Engine) beginBody(x *exchange, how passage, out *interceptor.Output) {
 	d.taken = e.session.Level != rules.RecordStatements
 	// A client that still waits for 100 may never send its body: what comes next from
 	// it could be either, so nothing does.
-	d.shut = d.bare || x.expect && !x.went
+	d.shut = d.bare || x.last || x.expect && !x.went
 	d.state = downBody
 	if how == verbatim {
 		d.scrub = nil

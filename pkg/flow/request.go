@@ -73,6 +73,9 @@ type Request struct {
 	// Parameters are what this run of the request fills its text with, as people
 	// read it and shortened; set when a run is held, not when rules decide about a text.
 	Parameters []string `json:"parameters,omitempty"`
+	// Reveal, where it is set, gives what people are shown besides Text when they are asked:
+	// it is called then only, and becomes Parameters.
+	Reveal func() []string `json:"-"`
 	// Run, where it is set, is the fingerprint of this very run: of the text, all of its
 	// parameters, and the settings it runs under. An ask has it as its Fingerprint.
 	Run string `json:"-"`

@@ -1,5 +1,10 @@
 package wire
 
+import (
+	"bytes"
+	"slices"
+)
+
 // The faults of a body.
 const (
 	ErrChunkSize = Fault("a chunk size is malformed or too large")
@@ -25,7 +30,7 @@ type Body struct {
 	left  int64 // of the length, or of the chunk
 	count int   // of digits, extension or trailer bytes
 	name  int   // of the trailer field, -1 after its colon
-	begun [20]byte
+	begun [24]byte
 }
 
 type bodyState uint8
@@ -203,12 +208,7 @@ func (b *Body) trailer(c byte) error {
 func (b *Body) trailerName(c byte) error {
 	if c == ':' {
 		name := b.begun[:min(b.name, len(b.begun))]
-		for _, bad := range []string{"content-length", "transfer-encoding", "host", "trailer", "content-encoding", "authorization", "cookie"} {
-			if equalFold(name, bad) && b.name == len(bad) {
-				return ErrTrailer
-			}
-		}
-		if b.name == 0 {
+		if b.name == 0 || b.name == len(name) && belongsInHead(name) {
 			return ErrTrailer
 		}
 		b.name = -1
@@ -222,6 +222,14 @@ func (b *Body) trailerName(c byte) error {
 	}
 	b.name++
 	return nil
+}
+
+// belongsInHead says that a field steers, or is a credential: where a server merges trailer
+// fields into the head, nobody would have judged it.
+func belongsInHead(name []byte) bool {
+	name = bytes.ReplaceAll(name, []byte{'_'}, []byte{'-'})
+	return equalFold(name, "authorization") || equalFold(name, "cookie") ||
+		slices.ContainsFunc(steering, func(s string) bool { return equalFold(name, s) })
 }
 
 func hex(c byte) int {

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 )
 
@@ -13,11 +14,12 @@ const (
 	ErrMethod       = Fault("the method is malformed")
 	ErrTarget       = Fault("the request target is malformed")
 	ErrHost         = Fault("there is not exactly one valid Host field")
+	ErrUpgrade      = Fault("Upgrade has no meaning in HTTP/1.0")
 	ErrHostDiffers  = Fault("the request target and Host name different servers")
 	ErrLength       = Fault("Content-Length is malformed or repeated")
 	ErrCoding       = Fault("the Transfer-Encoding is not exactly chunked")
 	ErrLengthCoding = Fault("Content-Length and Transfer-Encoding stand together")
-	ErrLookalike    = Fault("a field name imitates one that frames the message")
+	ErrLookalike    = Fault("a field name imitates one that frames or steers the message")
 	ErrConnection   = Fault("Connection names a field that frames the message")
 	ErrExpect       = Fault("Expect asks for something else than 100-continue")
 )
@@ -176,19 +178,30 @@ func (r *Request) connection(h *Head) error {
 		}
 		r.Expect = !r.Old
 	}
-	if value, n := h.Only("upgrade"); n > 0 && !r.Old {
+	if value, n := h.Only("upgrade"); n > 0 {
+		if r.Old {
+			return ErrUpgrade
+		}
 		r.Upgrade = value
 	}
 	return nil
 }
 
-// imitation refuses names that some servers take for the fields that frame a message.
+// steering are fields that frame a message or say what it is.
+var steering = []string{
+	"content-length", "transfer-encoding", "host", "connection", "expect", "upgrade", "trailer", "content-type", "content-encoding",
+	"x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url",
+}
+
+// imitation refuses names that some servers take for those of fields that steer: an
+// underscore for a dash.
 func imitation(h *Head) error {
 	for _, f := range h.Fields {
 		if bytes.IndexByte(f.Name, '_') < 0 {
 			continue
 		}
-		if equalFold(f.Name, "content_length") || equalFold(f.Name, "transfer_encoding") {
+		name := bytes.ReplaceAll(f.Name, []byte{'_'}, []byte{'-'})
+		if slices.ContainsFunc(steering, func(s string) bool { return equalFold(name, s) }) {
 			return ErrLookalike
 		}
 	}

@@ -1,0 +1,106 @@
+package http
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/chaperone-dev/chaperone/interceptor/http/wire"
+)
+
+// maxShown is how much of a body people are shown, in bytes.
+const maxShown = 4 << 10
+
+// reveal shows people who are asked what a request's line does not say.
+func (u *client) reveal(body []byte) func() []string {
+	kept := append(bytes.Clone(u.head.Raw), body[:min(len(body), maxShown)]...)
+	size := len(body)
+	return func() []string {
+		var head wire.Head
+		var req wire.Request
+		n, err := head.Scan(kept)
+		if err != nil || req.Read(&head) != nil {
+			return nil // it was read before
+		}
+		return append(about(&head, &req), bodily(&head, &req, kept[n:], size)...)
+	}
+}
+
+// about lists where a request goes, and the fields with which it says that it is another one.
+func about(h *wire.Head, r *wire.Request) []string {
+	shown := []string{"host: " + string(r.Host)}
+	if len(r.Query) > 0 {
+		shown = append(shown, "query: "+redactQuery(plainly(string(r.Query))))
+	}
+	for _, f := range h.Fields {
+		if slices.ContainsFunc(overrides, f.Is) {
+			shown = append(shown, strings.TrimSpace(string(appendBlotted(nil, f))))
+		}
+	}
+	return shown
+}
+
+// overrides are the fields that name another method or path than the request's line.
+var overrides = []string{"x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"}
+
+// bodily shows how a body of size bytes begins.
+func bodily(h *wire.Head, r *wire.Request, begins []byte, size int) []string {
+	switch {
+	case r.Framing.By == wire.Empty:
+		return nil
+	case size == 0:
+		return []string{"body: not seen before the answer"}
+	}
+	shown := string(blotPairs(begins))
+	if isForm(h) {
+		shown = redactQuery(string(begins))
+	}
+	if size > len(begins) {
+		return []string{"body: " + shown, fmt.Sprintf("body: and %d bytes more", size-len(begins))}
+	}
+	return []string{"body: " + shown}
+}
+
+func isForm(h *wire.Head) bool {
+	kind, n := h.Only("content-type")
+	name, _ := mediaType(string(kind))
+	return n == 1 && name == "application/x-www-form-urlencoded"
+}
+
+// blotPairs blots out the strings behind names in JSON that betray a credential.
+func blotPairs(text []byte) []byte {
+	out := make([]byte, 0, len(text))
+	secret := false
+	for len(text) > 0 {
+		if text[0] != '"' {
+			if text[0] != ':' && text[0] > ' ' {
+				secret = false
+			}
+			out, text = append(out, text[0]), text[1:]
+			continue
+		}
+		size := quoted(text)
+		word, rest := text[:size], bytes.TrimLeft(text[size:], " \t\r\n")
+		name := len(rest) > 0 && rest[0] == ':'
+		if secret && !name {
+			word = []byte(`"` + blot + `"`)
+		}
+		secret = name && (betrays(word) || secretParameter(strings.Trim(string(word), `"`)))
+		out, text = append(out, word...), text[size:]
+	}
+	return out
+}
+
+// quoted is the length of the JSON string that begins text; all of it where it does not end.
+func quoted(text []byte) int {
+	for i := 1; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(text)
+}
