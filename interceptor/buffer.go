@@ -35,7 +35,7 @@ func (b *buffer) space() []byte {
 		b.start, b.end = 0, 0
 		b.resize()
 	}
-	if b.end == len(b.data) {
+	if left := len(b.data) - b.end; left == 0 || b.start > 0 && left < len(b.data)/4 {
 		b.makeRoom(b.roomier())
 	}
 	return b.data[b.end:]

@@ -39,6 +39,12 @@ const gatherPause = 50 * time.Microsecond
 // gatherFrom is the size of a read, in bytes, from which waiting for more pays.
 const gatherFrom = 8000
 
+// gather waits for more of a result. Go's timers are too coarse for so short a time.
+func gather() {
+	pause := unix.NsecToTimespec(int64(gatherPause))
+	_ = unix.Nanosleep(&pause, nil) // an early return only means a smaller gain
+}
+
 var errTooLarge = errors.New("a message is larger than the engine may hold")
 
 // panicked is what an engine's panic becomes: the end of its session. Its value may
@@ -73,8 +79,7 @@ func (l *lane) run(ctx context.Context) (err error) {
 			return l.end(err)
 		}
 		if l.out.Gather && n >= gatherFrom {
-			pause := unix.NsecToTimespec(int64(gatherPause))
-			_ = unix.Nanosleep(&pause, nil) // an early return only means a smaller gain
+			gather()
 		}
 	}
 }

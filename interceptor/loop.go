@@ -22,6 +22,7 @@ type Loop struct {
 	epoll int
 	event int // eventfd: something was posted
 	ends  map[int32]*end
+	alone bool // one descriptor only had something to say this round
 
 	mu     sync.Mutex // guards posted and closed
 	posted []func()
@@ -99,6 +100,7 @@ func (l *Loop) run() {
 		if err != nil && err != unix.EINTR {
 			panic("epoll_wait on our own descriptor: " + err.Error())
 		}
+		l.alone = n == 1
 		for _, e := range events[:max(n, 0)] {
 			if e.Fd == int32(l.event) {
 				l.work()

@@ -65,6 +65,10 @@ func (t *track) read() {
 	}
 	t.buf.add(n)
 	t.feed()
+	// More of a result comes soon. Where others wait for the loop, it piles up without a pause.
+	if t.out.Gather && n >= gatherFrom && t.conn.loop.alone && t.wantsRead() {
+		gather()
+	}
 }
 
 // feed gives the engine what is unread until it wants more bytes than there are.

@@ -30,7 +30,7 @@ func settings() []setting {
 		{"metrics.address", "", "host:port of the Prometheus endpoint (empty: off)", false},
 		{"log.level", "info", "debug, info, warn or error", false},
 		{"log.format", "text", "text or json", false},
-		{"record.flush_interval", 10 * time.Millisecond, "how old an entry may get before it is on disk, where nobody waits for that", false},
+		{"record.flush_interval", 200 * time.Millisecond, "how old an entry may get before it is on disk, where nobody waits for that", false},
 		{"record.quota", "0", "how much session recordings may take (10GiB; 0: no limit)", false},
 		{"hold.timeout", 10 * time.Minute, "how long a held request waits where its rule does not say", false},
 		{"hold.sticky_deny", time.Minute, "how long a denial answers the same request again", false},

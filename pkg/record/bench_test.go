@@ -11,7 +11,7 @@ import (
 )
 
 func BenchmarkAppend(b *testing.B) {
-	for _, size := range []int{200, 4 << 10, 64 << 10} {
+	for _, size := range []int{200, 1 << 10, 4 << 10, 64 << 10} {
 		b.Run(strconv.Itoa(size)+"B", func(b *testing.B) {
 			r := openTest(b, b.TempDir())
 			tape := begin(b, r, "s1")

@@ -90,7 +90,7 @@ type Config struct {
 	// completeness check. May be nil.
 	Counters func() map[string]uint64
 	// FlushEvery is how old an entry may get before it is on disk although nobody
-	// waits for it (10ms). One flush costs one fdatasync per tape written to meanwhile:
+	// waits for it (200ms). One flush costs one fdatasync per tape written to meanwhile:
 	// 0.1-0.2 ms of the disk each; a flush that takes long lengthens the pause after it to
 	// three times its duration, so that flushing never takes more than a quarter of the disk's time.
 	FlushEvery time.Duration
@@ -107,7 +107,7 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	setDefault(&c.FlushEvery, 10*time.Millisecond)
+	setDefault(&c.FlushEvery, 200*time.Millisecond)
 	setDefault(&c.CheckpointEvery, time.Minute)
 	setDefault(&c.CheckpointEntries, 1000)
 	setDefault(&c.SegmentBytes, 64<<20)

@@ -62,10 +62,19 @@ func (w *window) move() error {
 	return nil
 }
 
-// put copies b to the end, moving on as far as need be.
+// direct is from how many bytes on writing costs less than copying into mapped memory, where every
+// page is first read, zeroed and faulted in.
+const direct = 8 << 10
+
+// put writes b to the end, moving on as far as need be.
 func (w *window) put(b []byte) error {
 	for {
-		n := copy(w.mem[w.used:], b)
+		n := min(len(b), len(w.mem)-w.used)
+		if n < direct {
+			copy(w.mem[w.used:], b[:n])
+		} else if _, err := w.f.WriteAt(b[:n], w.end()); err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
 		w.used += n
 		b = b[n:]
 		if len(b) == 0 {
