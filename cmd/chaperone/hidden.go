@@ -23,10 +23,10 @@ func newReader() *cobra.Command {
 	}
 }
 
-// newCanary connects from inside an enrolled cgroup.
+// newCanary joins an enrolled cgroup and connects from there.
 func newCanary() *cobra.Command {
 	return &cobra.Command{
-		Use: canaryVerb, Hidden: true, Args: args(cobra.ExactArgs(2)),
-		RunE: func(_ *cobra.Command, given []string) error { return enroll.Sing(given[0], given[1]) },
+		Use: canaryVerb, Hidden: true, Args: args(cobra.ExactArgs(3)),
+		RunE: func(_ *cobra.Command, given []string) error { return enroll.Sing(given[0], given[1], given[2]) },
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,6 +32,9 @@ var canaryTargets = []netip.AddrPort{
 
 // canaryTimeout bounds one canary, its process included.
 const canaryTimeout = 5 * time.Second
+
+// errFrozen means that a canary would be stopped with all others in its cgroup (cgroup.freeze, docker pause).
+var errFrozen = errors.New("the cgroup is frozen: nothing in it can connect")
 
 // Canaries sends test connections out of enrolled cgroups and recognises them
 // when they arrive. mu guards expected.
@@ -57,19 +62,21 @@ func (c *Canaries) Send(ctx context.Context, dir string, id uint32) (families []
 	return families, nil
 }
 
+// send runs one canary. Its process starts where we are and joins the cgroup itself: to be started
+// inside a frozen one it would stop before its exec, and Go's vfork would have the whole daemon wait for that.
 func (c *Canaries) send(ctx context.Context, dir string, id uint32, target netip.AddrPort) error {
+	if isFrozen(dir) {
+		return errFrozen
+	}
 	ctx, cancel := context.WithTimeout(ctx, canaryTimeout)
 	defer cancel()
 	nonce, arrived := c.expect()
 	defer c.forget(nonce)
-	cmd := exec.CommandContext(ctx, c.Command[0], append(c.Command[1:], target.String(), nonce)...)
+	cmd := exec.CommandContext(ctx, c.Command[0], append(slices.Clone(c.Command[1:]), dir, target.String(), nonce)...)
 	cmd.Env = []string{}
 	var said strings.Builder
 	cmd.Stderr = &said
-	if err := Start(cmd, dir, nil); err != nil {
-		return err
-	}
-	waited := cmd.Wait()
+	waited := cmd.Run()
 	select {
 	case origin := <-arrived:
 		if origin.Enrollment != id || origin.Destination != target {
@@ -77,8 +84,11 @@ func (c *Canaries) send(ctx context.Context, dir string, id uint32, target netip
 		}
 		return waited
 	default:
-		return errors.Join(fmt.Errorf("it did not arrive (%s)", strings.TrimSpace(said.String())), waited)
 	}
+	if isFrozen(dir) {
+		return errFrozen
+	}
+	return errors.Join(fmt.Errorf("it did not arrive (%s)", strings.TrimSpace(said.String())), waited)
 }
 
 func (c *Canaries) expect() (string, <-chan flow.Origin) {
@@ -129,9 +139,12 @@ func (c *Canaries) Answer(conn net.Conn, origin flow.Origin) bool {
 	return true
 }
 
-// Sing is what the canary's process does: connect, say the nonce, hear the answer,
-// and see that the peer's name is the one it asked for.
-func Sing(target, nonce string) error {
+// Sing is what the canary's process does: join the cgroup, connect from there, say the
+// nonce, hear the answer, and see that the peer's name is the one it asked for.
+func Sing(dir, target, nonce string) error {
+	if err := join(dir); err != nil {
+		return fmt.Errorf("join the cgroup: %w", err)
+	}
 	conn, err := net.DialTimeout("tcp", target, canaryTimeout)
 	if err != nil {
 		return err
@@ -149,6 +162,16 @@ func Sing(target, nonce string) error {
 		return fmt.Errorf("no answer: %w", err)
 	}
 	return nil
+}
+
+// join moves this process into a cgroup directory.
+func join(dir string) error {
+	procs, err := os.OpenFile(filepath.Join(dir, "cgroup.procs"), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = procs.WriteString("0") // who writes
+	return errors.Join(err, procs.Close())
 }
 
 // hasIPv6 says that this network namespace has an IPv6 loopback.

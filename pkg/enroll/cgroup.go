@@ -122,6 +122,20 @@ func Empty(root, cgroup string) bool {
 	return err == nil && strings.Contains(string(data), "populated 0\n")
 }
 
+// isFrozen says that the processes of a cgroup directory are stopped, by it or by one above it.
+func isFrozen(dir string) bool {
+	for {
+		data, err := os.ReadFile(filepath.Join(dir, "cgroup.freeze")) // kernel 5.2; the root has none
+		if err != nil {
+			return false
+		}
+		if strings.TrimSpace(string(data)) == "1" {
+			return true
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
 // removeTree removes a cgroup and those below it: directories only, since the
 // files in them are the kernel's.
 func removeTree(dir string) error {
