@@ -40,6 +40,9 @@ func (d *Door) Enroll(path string, id uint32) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := notElsewhere(d.pin("enrolled", number(id)), path, d.options.CgroupRoot); err != nil {
+		return fmt.Errorf("enroll %s as %d: %w", path, id, err)
+	}
 	if err := d.count(id); err != nil {
 		return fmt.Errorf("enroll: %w", err)
 	}
@@ -192,8 +195,8 @@ func (d *Door) hold(pin string, l link.Link) {
 	d.links[pin] = l
 }
 
-// Unenroll takes the programs off an enrolled cgroup. Connections it has keep
-// their origin. path may be empty when the cgroup is gone.
+// Unenroll takes the programs off an enrolled cgroup, and leaves those of another that are pinned under
+// the number. Connections it has keep their origin. path may be empty when the cgroup is gone.
 func (d *Door) Unenroll(path string, id uint32) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -204,6 +207,11 @@ func (d *Door) Unenroll(path string, id uint32) error {
 		errs = append(errs, d.forgetNumber(id))
 	}
 	dir := d.pin("enrolled", number(id))
+	if path != "" {
+		if err := notElsewhere(dir, path, d.options.CgroupRoot); err != nil {
+			return errors.Join(append(errs, fmt.Errorf("unenroll %s as %d: %w", path, id, err))...)
+		}
+	}
 	pinned, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)

@@ -78,6 +78,7 @@ type Options struct {
 type Door struct {
 	options Options
 	netns   uint64
+	lock    *os.File // the pin directory, for this process alone until Close
 	maps    map[string]*ebpf.Map
 
 	mu    sync.Mutex           // guards links and the order of what is done to them
@@ -88,10 +89,12 @@ type Door struct {
 var (
 	ErrNoBPFFS = errors.New("no bpf file system")
 	ErrNoRight = errors.New("not permitted to load BPF programs")
+	ErrBusy    = errors.New("another process uses the pin directory")
 )
 
 // Open loads the maps and attaches the programs at the cgroup root, taking over what an
-// earlier daemon pinned. Nothing is enrolled by it that was not before.
+// earlier daemon pinned. Nothing is enrolled by it that was not before. Two doors with the same
+// pins would take each other's links off: the second is refused.
 func Open(o Options) (*Door, error) {
 	if o.Port == 0 {
 		return nil, errors.New("open the kernel half: no proxy port")
@@ -106,12 +109,19 @@ func Open(o Options) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Door{options: o, netns: netns, maps: map[string]*ebpf.Map{}, links: map[string]link.Link{}}
+	lock, err := seize(o.PinDir)
+	if err != nil {
+		return nil, err
+	}
+	d := &Door{options: o, netns: netns, lock: lock, maps: map[string]*ebpf.Map{}, links: map[string]link.Link{}}
 	if err := d.openMaps(); err != nil {
 		return nil, errors.Join(explain(err), d.Close())
 	}
 	if err := d.count(0); err != nil {
 		return nil, errors.Join(explain(err), d.Close())
+	}
+	if err := notElsewhere(d.pin("root"), o.CgroupRoot, o.CgroupRoot); err != nil {
+		return nil, errors.Join(err, d.Close())
 	}
 	if err := d.attach(0, o.CgroupRoot, d.pin("root"), atRoot); err != nil {
 		return nil, errors.Join(explain(err), d.Close())

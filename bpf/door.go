@@ -125,15 +125,24 @@ func (d *Door) Close() error {
 		}
 	}
 	clear(d.links)
+	if d.lock != nil {
+		errs = append(errs, d.lock.Close())
+		d.lock = nil
+	}
 	return errors.Join(errs...)
 }
 
 // Remove takes every program and map below a pin directory away: processes that
-// were enrolled are free afterwards.
+// were enrolled are free afterwards. While a door is open there it is refused.
 func Remove(pinDir string) error {
 	if !isBPFFS(pinDir) {
 		return nil
 	}
+	lock, err := seize(pinDir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	var errs []error
 	for _, part := range []string{"enrolled", "root", "maps"} {
 		errs = append(errs, os.RemoveAll(filepath.Join(pinDir, part)))

@@ -87,7 +87,11 @@ func newCleanup() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return errors.Join(bpf.Remove(c.PinDir), enroll.NewYard(root, c.PinDir).Sweep())
+		err = bpf.Remove(c.PinDir)
+		if errors.Is(err, bpf.ErrBusy) {
+			return api.Hint(fmt.Errorf("%w: %w", api.ErrRefused, err), "a daemon with another control socket has these pins: stop it first")
+		}
+		return errors.Join(err, enroll.NewYard(root, c.PinDir).Sweep())
 	}
 	return cmd
 }

@@ -158,7 +158,11 @@ func (h *house) openKernel(ctx context.Context) error {
 		h.later(func() error { l.Close(); return nil }) // closed by Serve already, unless it never ran
 	}
 	port := uint16(h.listeners[0].Addr().(*net.TCPAddr).Port)
-	if h.door, err = bpf.Open(bpf.Options{PinDir: h.config.PinDir, CgroupRoot: root, Port: port}); err != nil {
+	h.door, err = bpf.Open(bpf.Options{PinDir: h.config.PinDir, CgroupRoot: root, Port: port})
+	if errors.Is(err, bpf.ErrBusy) {
+		return api.Hint(err, "another chaperone uses these pins: stop it, or name others with --pin-dir")
+	}
+	if err != nil {
 		return err
 	}
 	h.later(func() error {
