@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -95,19 +96,44 @@ func (d *Door) Counts() ([]Count, error) {
 	return list, entries.Err()
 }
 
-// Enrolled lists the numbers of the enrollments that are pinned.
+// Enrolled lists the numbers the kernel has: of the enrollments that are pinned, and of those
+// that only the root's programs know of.
 func (d *Door) Enrolled() ([]uint32, error) {
-	entries, err := os.ReadDir(d.pin("enrolled"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+	pinned, err := os.ReadDir(d.pin("enrolled"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
 	}
 	var list []uint32
-	for _, e := range entries {
+	for _, e := range pinned {
 		if id, err := strconv.ParseUint(e.Name(), 10, 32); err == nil {
 			list = append(list, uint32(id))
 		}
 	}
-	return list, err
+	var cgroup uint64
+	var id uint32
+	known := d.maps[captureMapEnrolled].Iterate()
+	for known.Next(&cgroup, &id) {
+		list = append(list, id)
+	}
+	slices.Sort(list)
+	return slices.Compact(list), known.Err()
+}
+
+// Covers says whether a cgroup directory, or one above it, is enrolled as the kernel has it,
+// whatever a registry knows. An error is not a no.
+func (d *Door) Covers(path string) (bool, error) {
+	for root := filepath.Clean(d.options.CgroupRoot); len(path) > len(root); path = filepath.Dir(path) {
+		cgroup, err := cgroupID(path)
+		if err != nil {
+			return false, err
+		}
+		var id uint32
+		err = d.maps[captureMapEnrolled].Lookup(cgroup, &id)
+		if !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // Close lets go of the kernel half and leaves it in place: enrolled processes

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -57,5 +58,25 @@ func TestStrangersHaveNoOrigin(t *testing.T) {
 	defer conn.Close()
 	if _, err := d.Origin(conn.(*net.TCPConn)); !errors.Is(err, ErrNoOrigin) {
 		t.Errorf("a stranger's connection: %v", err)
+	}
+}
+
+func TestWhatTheKernelHasIsKnownWithoutARegistry(t *testing.T) {
+	h := newHouse(t)
+	below := makeCgroup(t, strings.TrimPrefix(h.cgroup, cgroupRoot)+"/below")
+	other := makeCgroup(t, fmt.Sprintf("chaperone-test-free-%d", h.port))
+	for path, want := range map[string]bool{h.cgroup: true, below: true, other: false, cgroupRoot: false, cgroupRoot + "/": false} {
+		if got, err := h.Covers(path); got != want || err != nil {
+			t.Errorf("covers %s: %v (%v)", path, got, err)
+		}
+	}
+	if got, err := h.Covers(other + "/none"); err == nil {
+		t.Errorf("covers what is not there: %v", got)
+	}
+	if err := h.maps[captureMapEnrolled].Put(uint64(1), uint32(9)); err != nil { // as a daemon that died in the middle leaves it
+		t.Fatal(err)
+	}
+	if ids, err := h.Enrolled(); err != nil || !slices.Equal(ids, []uint32{7, 9}) {
+		t.Errorf("numbers: %v (%v)", ids, err)
 	}
 }

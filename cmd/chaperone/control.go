@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/chaperone-dev/chaperone/pkg/api"
@@ -20,7 +21,7 @@ func (h *house) openControl(context.Context) error {
 		return err
 	}
 	h.control = api.NewServer(api.House{
-		Enrolled: h.tenants.registry.Covers, Desk: h.desk, Log: h.log,
+		Enrolled: h.covered, Desk: h.desk, Log: h.log,
 		Status: h.status, Enrollments: h.enrollments, Enroll: h.enroll, Unenroll: h.unenroll,
 		Begin: h.Begin, Release: h.Release,
 		Sessions: h.sessions, Kill: h.kill, Reload: h.reload,
@@ -40,6 +41,19 @@ func (h *house) openControl(context.Context) error {
 		return h.control.Close(ctx)
 	})
 	return nil
+}
+
+// covered says whether a cgroup is enrolled, as the registry or the kernel has it: a stranger's processes
+// have no business at the control socket either. Doubt is yes.
+func (h *house) covered(cgroup string) bool {
+	if h.tenants.registry.Covers(cgroup) {
+		return true
+	}
+	covered, err := h.door.Covers(filepath.Join(h.tenants.root, cgroup))
+	if err != nil {
+		h.log.Warn("a cgroup taken for enrolled, since the kernel does not tell", "cgroup", cgroup, "err", err)
+	}
+	return covered || err != nil
 }
 
 // acted journals what an administrator did.

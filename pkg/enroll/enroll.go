@@ -27,6 +27,7 @@ import (
 type Kernel interface {
 	Enroll(dir string, id uint32) error
 	Unenroll(dir string, id uint32) error
+	Enrolled() ([]uint32, error) // the numbers that are taken
 }
 
 // Enrollment is a cgroup bound to an identity.
@@ -80,7 +81,22 @@ func Open(root, dir string, k Kernel) (*Registry, error) {
 			return nil, fmt.Errorf("open enrollments: %s is damaged: %w", r.file, err)
 		}
 	}
+	if err := r.skipTaken(); err != nil {
+		return nil, fmt.Errorf("open enrollments: %w", err)
+	}
 	return r, r.again()
+}
+
+// skipTaken has new enrollments numbered beyond all that the kernel still has: where the
+// state directory was lost, their processes would become whoever gets their number.
+func (r *Registry) skipTaken() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	taken, err := r.kernel.Enrolled()
+	for _, id := range taken {
+		r.state.Next = max(r.state.Next, id+1)
+	}
+	return err
 }
 
 // again enrolls what was enrolled.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -97,6 +98,8 @@ func (k *kernel) Unenroll(_ string, id uint32) error {
 	return nil
 }
 
+func (k *kernel) Enrolled() ([]uint32, error) { return slices.Collect(maps.Keys(k.dirs)), k.err }
+
 // place is a cgroup of the test's own, with a registry.
 type place struct {
 	root, name, state string
@@ -167,6 +170,24 @@ func TestAnEnrollmentKeepsItsNumberAcrossRestarts(t *testing.T) {
 	}
 	if _, ok := r.Identity(b.ID); ok {
 		t.Error("an ended enrollment has an identity")
+	}
+}
+
+func TestAStrangersNumberIsNotGivenAgain(t *testing.T) {
+	p := newPlace(t)
+	for _, name := range []string{"/a", "/b"} {
+		if _, err := p.Add("bot", p.make(t, name), "test"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.state = t.TempDir() // it was lost
+	e, err := p.open(t).Add("other", p.make(t, "/c"), "test")
+	if err != nil || e.ID != 3 || len(p.kernel.dirs) != 3 {
+		t.Errorf("enrolled as %d (%v): %v", e.ID, err, p.kernel.dirs)
+	}
+	p.kernel.err = errors.New("no")
+	if _, err := Open(p.root, t.TempDir(), p.kernel); !errors.Is(err, p.kernel.err) {
+		t.Errorf("opened without knowing which numbers are taken: %v", err)
 	}
 }
 
