@@ -25,7 +25,8 @@ const maxDepth = 16
 var ErrDepth = fmt.Errorf("only cgroups 1 to %d steps below the root can be enrolled", maxDepth)
 
 // Enroll attaches the programs to the cgroup directory at path, under the
-// enrollment's number. Doing it again replaces the programs without a gap.
+// enrollment's number. Doing it again replaces the programs without a gap, and those that it had
+// under another number are taken off after them.
 func (d *Door) Enroll(path string, id uint32) error {
 	if id == 0 {
 		return errors.New("enroll: 0 is the root's number")
@@ -49,13 +50,26 @@ func (d *Door) Enroll(path string, id uint32) error {
 	if err := d.useLevel(depth); err != nil {
 		return fmt.Errorf("enroll %s: %w", path, err)
 	}
+	before := d.numberOf(cgroup)
 	if err := d.maps[captureMapEnrolled].Put(cgroup, id); err != nil {
 		return fmt.Errorf("enroll %s: %w", path, err)
 	}
 	if err := d.attach(id, path, d.pin("enrolled", number(id)), atEnrolled); err != nil {
 		return fmt.Errorf("enroll %s: %w", path, explain(err)) // what is attached stays: the half enrolled are refused
 	}
-	return nil
+	if before == 0 || before == id {
+		return nil
+	}
+	return d.takeOff(before) // a registry that was lost had it so; with both, each connection is turned twice and refused
+}
+
+// numberOf is the number a cgroup is enrolled as; 0: none.
+func (d *Door) numberOf(cgroup uint64) uint32 {
+	var id uint32
+	if err := d.maps[captureMapEnrolled].Lookup(cgroup, &id); err != nil {
+		return 0
+	}
+	return id
 }
 
 // useLevel has the root's programs look at cgroups so far below the root. mu is held.
@@ -206,12 +220,18 @@ func (d *Door) Unenroll(path string, id uint32) error {
 	} else {
 		errs = append(errs, d.forgetNumber(id))
 	}
-	dir := d.pin("enrolled", number(id))
 	if path != "" {
-		if err := notElsewhere(dir, path, d.options.CgroupRoot); err != nil {
+		if err := notElsewhere(d.pin("enrolled", number(id)), path, d.options.CgroupRoot); err != nil {
 			return errors.Join(append(errs, fmt.Errorf("unenroll %s as %d: %w", path, id, err))...)
 		}
 	}
+	return errors.Join(append(errs, d.takeOff(id))...)
+}
+
+// takeOff detaches all that is pinned under a number, and forgets its counters. mu is held.
+func (d *Door) takeOff(id uint32) error {
+	var errs []error
+	dir := d.pin("enrolled", number(id))
 	pinned, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)

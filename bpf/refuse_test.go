@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -142,6 +143,23 @@ func TestARestartTakesOverWithoutLosingAnyone(t *testing.T) {
 	}
 	if n := h.count(t, "connect_redirected"); n != 1 {
 		t.Errorf("counted %d: a program is attached twice or not at all", n)
+	}
+}
+
+// The registry is lost, and the cgroup is enrolled again.
+func TestANewNumberTakesTheOldOnesPlace(t *testing.T) {
+	h := newHouse(t)
+	if err := h.Enroll(h.cgroup, 8); err != nil {
+		t.Fatal(err)
+	}
+	if got := run(t, h.cgroup, "tcp", "203.0.113.9:1"); got != "203.0.113.9:1 peer 203.0.113.9:1" {
+		t.Errorf("got %q", got)
+	}
+	if len(h.origins) != 1 || h.origins[0].Enrollment != 8 {
+		t.Errorf("origins are %+v", h.origins)
+	}
+	if ids, err := h.Enrolled(); err != nil || !slices.Equal(ids, []uint32{8}) {
+		t.Errorf("numbers: %v (%v)", ids, err)
 	}
 }
 
