@@ -56,6 +56,8 @@ func (e *engine) copyPlan(j *judged) (c *copying, why string) {
 		return c, ""
 	case len(j.reading.Statements) != 1 || to.Query != "":
 		return nil, "it copies from a relation with masked columns by a query; copy the table itself, or SELECT from it"
+	case !sqlread.ASCIISafe(to.Encoding):
+		return nil, "where its fields end is not certain in this encoding"
 	case e.lexing.shifty || e.lexing.tuned:
 		return nil, "where its fields end depends on client_encoding"
 	}

@@ -1,6 +1,7 @@
 package sqlread
 
 import (
+	"strconv"
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -23,7 +24,9 @@ func (w *walker) copies(n *pg.CopyStmt) {
 		w.act(flow.ExecuteHost, "copy")
 	}
 	for _, o := range n.GetOptions() {
-		c.option(o.GetDefElem())
+		if !c.option(o.GetDefElem()) {
+			w.unknown("an option of its COPY has a value of a kind that is not known here")
+		}
 	}
 	w.nodes(n.GetWhereClause())
 }
@@ -41,10 +44,15 @@ func (w *walker) copiesTable(n *pg.CopyStmt, c *Copy, name string) {
 	w.add(flow.Effect{Action: flow.CopyOut, Object: name, Columns: c.Columns})
 }
 
-// option takes over one option of COPY.
-func (c *Copy) option(d *pg.DefElem) {
-	value := d.GetArg().GetString_().GetSval()
-	switch strings.ToLower(d.GetDefname()) {
+// option takes over one option of COPY; false when its value cannot be told.
+func (c *Copy) option(d *pg.DefElem) bool {
+	name := strings.ToLower(d.GetDefname())
+	if name == "header" {
+		c.Header = truth(d.GetArg())
+		return true
+	}
+	value, ok := optionText(d.GetArg())
+	switch name {
 	case "format":
 		c.Format = strings.ToLower(value)
 	case "delimiter":
@@ -55,9 +63,28 @@ func (c *Copy) option(d *pg.DefElem) {
 		c.Escape = first(value)
 	case "null":
 		c.Null, c.NullSet = value, true
-	case "header":
-		c.Header = truth(d.GetArg())
+	case "encoding":
+		c.Encoding = value
+	default:
+		return true // it does not decide where fields end
 	}
+	return ok
+}
+
+// optionText is an option's value as the server takes it for text (defGetString): CSV may well
+// be delimited by 5 or by *, unquoted.
+func optionText(n *pg.Node) (string, bool) {
+	switch v := inner(n).(type) {
+	case *pg.String:
+		return v.GetSval(), true
+	case *pg.Integer:
+		return strconv.Itoa(int(v.GetIval())), true
+	case *pg.Float:
+		return v.GetFval(), true
+	case *pg.A_Star:
+		return "*", true
+	}
+	return "", false
 }
 
 func first(s string) byte {

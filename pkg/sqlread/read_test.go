@@ -177,6 +177,7 @@ func TestSettingsThatChangeTheLexer(t *testing.T) {
 	}{
 		{plain, Setting{}, true}, {slash, on, true}, {slash, Setting{}, false},
 		{wide, on, true}, {wide, Setting{true, "LATIN1"}, true}, {wide, Setting{true, "SJIS"}, false},
+		{wide, Setting{true, "win-949"}, false}, {wide, Setting{true, "ISO_8859_5"}, true},
 		{plain, Setting{true, "SJIS"}, true}, {wide, Setting{true, "never heard of"}, false},
 	} {
 		r := Read(c.text)
@@ -208,6 +209,14 @@ func TestCopyIsDescribed(t *testing.T) {
 	want := Copy{In: true, Relation: Name{"s", "T"}, Columns: []string{"a", "b"}, Format: "csv", Delimiter: ';', Quote: '"', Null: "x", NullSet: true, Header: true}
 	if fmt.Sprintf("%+v", *got) != fmt.Sprintf("%+v", want) {
 		t.Errorf("got %+v", *got)
+	}
+	got = Read(`COPY t TO STDOUT (FORMAT csv, DELIMITER 7, QUOTE *, ESCAPE 5, NULL 1.5, ENCODING Sjis)`).Statements[0].Copy
+	want = Copy{Relation: Name{"", "t"}, Format: "csv", Delimiter: '7', Quote: '*', Escape: '5', Null: "1.5", NullSet: true, Encoding: "sjis"}
+	if fmt.Sprintf("%+v", *got) != fmt.Sprintf("%+v", want) {
+		t.Errorf("got %+v", *got)
+	}
+	if r := Read(`COPY t TO STDOUT (DELIMITER ('a', 'b'))`); r.Unread == "" {
+		t.Error("a list for a delimiter is understood")
 	}
 	if q := Read("COPY /* ( */ (SELECT ')' FROM t) TO STDOUT").Statements[0].Copy.Query; q != "SELECT ')' FROM t" {
 		t.Errorf("query %q", q)

@@ -65,4 +65,5 @@ type Copy struct {
 	Delimiter, Quote, Escape byte
 	Null                     string
 	NullSet, Header          bool
+	Encoding                 string // as written; empty: client_encoding
 }
