@@ -196,7 +196,10 @@ func BenchmarkMaskedRows(b *testing.B) {
 }
 
 func TestDumpIsMaskedAndLoads(t *testing.T) {
-	w := secretly(t, "partial")
+	if _, err := postgres.psql(secretsTable); err != nil {
+		t.Fatal(err)
+	}
+	w := watch(t, "full", fmt.Sprintf(maskPolicy, "partial")) // beside rules for DROP and TRUNCATE
 	out, err := w.run("pg_dump", "--no-owner", "-t", "secrets", "-t", "other", w.url("postgres"))
 	if err != nil {
 		t.Fatal(err, out)

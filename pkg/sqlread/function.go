@@ -64,8 +64,8 @@ func argument(args []*pg.Node) string {
 	return s
 }
 
-// setConfig notes set_config(name, value, local); a name that is computed can be
-// any, role included.
+// setConfig notes set_config(name, value, local). A name that is computed can be any, role
+// included; but a setting is all it is: every pg_dump turns one off that way.
 func (w *walker) setConfig(args []*pg.Node) {
 	name, ok := "", false
 	if len(args) > 0 {
@@ -74,7 +74,7 @@ func (w *walker) setConfig(args []*pg.Node) {
 	w.under("function", func() {
 		if !ok {
 			w.act(flow.SetRole, "")
-			w.act(flow.Unknown, "set_config")
+			w.act(flow.SessionSet, "all")
 			return
 		}
 		w.sets(name, pg.VariableSetKind_VAR_SET_VALUE)

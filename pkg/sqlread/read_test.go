@@ -64,7 +64,7 @@ func TestEffects(t *testing.T) {
 		"SELECT * FROM a JOIN b USING (id) FOR UPDATE OF b":                          "read a; read b; lock b",
 		"SET ROLE x":                                                        "set-role",
 		"SELECT set_config('ROLE', 'x', false)":                             "set-role by function",
-		"SELECT set_config('ro' || 'le', 'x', false)":                       "set-role by function; unknown set_config by function",
+		"SELECT set_config('ro' || 'le', 'x', false)":                       "set-role by function; session all by function",
 		"SELECT set_config('role'::text, 'x', false)":                       "set-role by function",
 		"SELECT pg_catalog.set_config('session_authorization', 'x', false)": "set-role by function",
 		"SET SESSION AUTHORIZATION x":                                       "set-role",
