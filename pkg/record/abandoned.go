@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
@@ -68,7 +67,7 @@ func recoverTape(dir, tape string, committed []part) (recoveredTape, error) {
 	if err := restore(name, committed); err != nil {
 		return recoveredTape{}, err
 	}
-	f, err := os.OpenFile(name, os.O_RDWR|syscall.O_NOFOLLOW, 0)
+	f, err := openRegular(name, os.O_RDWR)
 	if err != nil {
 		return recoveredTape{}, fmt.Errorf("recover tape: %w", err)
 	}

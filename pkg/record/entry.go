@@ -103,6 +103,7 @@ const (
 	errCRC    = problem("entry checksum is wrong")
 
 	errHeaderShort = problem("segment header is not complete")
+	errStranger    = problem("segment is not a regular file")
 )
 
 // cutEntry reads the entry b starts with. It checks the checksum, not the chain.

@@ -18,9 +18,13 @@ type logReader struct {
 	have    []byte // the unread part of buf, from off on
 }
 
-// openSegment opens a segment for reading. The caller closes it. A damaged header is a problem.
+// openSegment opens a segment for reading. The caller closes it. A damaged header is a problem,
+// and so is what is no file.
 func openSegment(s segment) (*logReader, error) {
-	f, err := os.Open(s.path)
+	f, err := openRegular(s.path, os.O_RDONLY)
+	if errors.Is(err, errIrregular) {
+		return nil, errStranger
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read log: %w", err)
 	}

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/chaperone-dev/chaperone/pkg/flow"
@@ -152,7 +151,7 @@ func (r *Reader) Tape(s Session) (*TapeReader, error) {
 	if !filepath.IsLocal(s.tape) {
 		return nil, fmt.Errorf("tape of session %s: %w", s.ID, ErrNotFound)
 	}
-	f, err := os.OpenFile(filepath.Join(r.dir, s.tape), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	f, err := openRegular(filepath.Join(r.dir, s.tape), os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("tape of session %s: %w", s.ID, ErrNotFound)
 	}

@@ -118,7 +118,7 @@ func (l *hostLog) takeOver() ([]flow.Event, error) {
 	}
 	last := list[len(list)-1]
 	l.num = last.num
-	content, err := os.ReadFile(last.path)
+	content, err := readRegular(last.path)
 	if err != nil {
 		return nil, fmt.Errorf("read log: %w", err)
 	}
@@ -148,7 +148,7 @@ func (l *hostLog) goOn(s segment, size int64) error {
 		return fmt.Errorf("open log: %w", err)
 	}
 	if size == segmentHead {
-		content, err := os.ReadFile(s.path)
+		content, err := readRegular(s.path)
 		if err != nil {
 			return fmt.Errorf("open log: %w", err)
 		}

@@ -243,7 +243,7 @@ func (v *verifier) end() {
 
 // writing says whether a recorder holds the record's lock.
 func writing(dir string) (bool, error) {
-	f, err := os.Open(filepath.Join(dir, "lock"))
+	f, err := openRegular(filepath.Join(dir, "lock"), os.O_RDONLY)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
@@ -152,15 +151,22 @@ func (v *verifier) tape(w *witness) error {
 		v.report.broken(w.at, "session "+s.ID+" has a tape outside of the record")
 		return nil
 	}
-	f, err := os.OpenFile(filepath.Join(v.dir, s.tape), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
-	if errors.Is(err, fs.ErrNotExist) {
+	f, err := openRegular(filepath.Join(v.dir, s.tape), os.O_RDONLY)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		v.missing(w)
+		return nil
+	case errors.Is(err, errIrregular):
+		v.report.broken(Place{File: s.tape}, "what stands in the place of session "+s.ID+"'s tape is not a regular file")
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	if w.lost != "" {
+		v.report.doubt(w.at, "session "+s.ID+" was recovered without its tape: "+w.lost)
+	}
 	if !w.ended || s.Digest == "" {
 		return nil
 	}
