@@ -20,31 +20,32 @@ const (
 )
 
 // hostKey reads the host's signing key, or makes one where there is no record
-// yet. A log whose key is gone is not gone on with: nothing new would vouch for the old.
-func hostKey(dir, host string) (note.Signer, error) {
+// yet, and says so. A log whose key is gone is not gone on with: nothing new would vouch for the old.
+func hostKey(dir, host string) (signer note.Signer, made bool, err error) {
 	path := filepath.Join(dir, keyFile)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if list, listing := segments(filepath.Join(dir, "log")); listing != nil || len(list) > 0 {
-			return nil, fmt.Errorf("host key %s is gone, and the log needs it: put it back, or move %s away to begin a new record", path, dir)
+			return nil, false, fmt.Errorf("host key %s is gone, and the log needs it: put it back, or move %s away to begin a new record", path, dir)
 		}
+		made = true
 		text, err = newKey(dir, host)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read host key: %w", err)
+		return nil, false, fmt.Errorf("read host key: %w", err)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("read host key: %w", err)
+		return nil, false, fmt.Errorf("read host key: %w", err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("host key %s is readable by others (mode %04o): chmod 600 it", path, info.Mode().Perm())
+		return nil, false, fmt.Errorf("host key %s is readable by others (mode %04o): chmod 600 it", path, info.Mode().Perm())
 	}
-	signer, err := note.NewSigner(strings.TrimSpace(string(text)))
+	signer, err = note.NewSigner(strings.TrimSpace(string(text)))
 	if err != nil {
-		return nil, fmt.Errorf("host key %s is malformed", path) // the note package's error may quote it
+		return nil, false, fmt.Errorf("host key %s is malformed", path) // the note package's error may quote it
 	}
-	return signer, nil
+	return signer, made, nil
 }
 
 // newKey makes a key pair. The public half is written first: a crash between

@@ -49,7 +49,7 @@ func Open(c Config) (*Recorder, error) {
 }
 
 func open(c Config, lock *os.File) (*Recorder, error) {
-	signer, err := hostKey(c.Dir, c.Host)
+	signer, fresh, err := hostKey(c.Dir, c.Host)
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +69,9 @@ func open(c Config, lock *os.File) (*Recorder, error) {
 	found, err := log.takeOver()
 	if err != nil {
 		return nil, err
+	}
+	if log.seq == 0 && !fresh {
+		found = append(found, begunAnew())
 	}
 	commit, err := openCommit(c.Dir)
 	if err != nil {
@@ -101,6 +104,12 @@ func (r *Recorder) begin(found []flow.Event) error {
 		return err
 	}
 	return r.log.flush()
+}
+
+// begunAnew tells of a log without an entry beside a key that had been made before: whoever
+// empties a record and has it gone on with leaves this behind, and so does a crash within its very first moments.
+func begunAnew() flow.Event {
+	return flow.Event{Type: Recovered, Result: map[string]any{"begun_anew": true, "why": "the key is older than the log"}}
 }
 
 // takeOver finds the end of the log and opens it for appending. The events it

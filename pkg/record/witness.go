@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
@@ -36,12 +37,28 @@ func (v *verifier) witness(p Place, payload []byte) {
 		}
 	case isType(payload, "session."):
 		v.session(p, payload)
+	case isType(payload, Recovered):
+		v.recovered(p, payload)
 	case isType(payload, flow.RecorderStarted):
 		v.flows.restart()
 	case isType(payload, flow.CaptureRefused):
 		v.flows.record(refusals(payload))
 	case isType(payload, flow.RequestDecided) && refusedFlow(payload):
 		v.flows.record(1)
+	}
+}
+
+// recovered doubts a log that was begun anew.
+func (v *verifier) recovered(p Place, payload []byte) {
+	var ev struct {
+		Time   time.Time `json:"time"`
+		Result struct {
+			Anew bool `json:"begun_anew"`
+		} `json:"result"`
+	}
+	if json.Unmarshal(payload, &ev) == nil && ev.Result.Anew {
+		v.report.doubt(p, fmt.Sprintf("the key is older than this log, which begins at %s: an earlier log was removed, or a crash came before its first entry",
+			ev.Time.Format(time.DateTime)))
 	}
 }
 
