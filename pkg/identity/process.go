@@ -113,7 +113,7 @@ func (r *Reader) fill(p *flow.Process) {
 		p.Partial = true
 	}
 	if argv, err := readSome(filepath.Join(dir, "cmdline"), maxArgv); err == nil {
-		p.Argv = Redact(strings.Split(strings.TrimSuffix(string(argv), "\x00"), "\x00"))
+		p.Argv = Redact(strings.Split(strings.TrimSuffix(string(argv), "\x00"), "\x00"), pathsOf(p.PID))
 	}
 	if text, err := readSome(filepath.Join(dir, "cgroup"), maxArgv); err == nil {
 		p.Cgroup = cgroupOf(string(text))

@@ -129,3 +129,69 @@ func TestUnitOfACgroup(t *testing.T) {
 		}
 	}
 }
+
+// A path is what the process would find under it, not what we would.
+func TestPathsAreLookedUpWhereTheProcessIs(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"job.py", "in/job2.py"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("/bin/cat")
+	cmd.Dir = dir
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { in.Close(); _ = cmd.Wait() }()
+	exists := pathsOf(cmd.Process.Pid)
+	for path, want := range map[string]bool{
+		"job.py": true, "./in/job2.py": true, "in/../job.py": true, dir + "/job.py": true, "/bin/cat": true,
+		"other.py": false, "secret/../job.py": false, "/proc/self/exe/x": false, "job.py\x00": false,
+	} {
+		if got := exists(path); got != want {
+			t.Errorf("%q: %v, want %v", path, got, want)
+		}
+	}
+	if pathsOf(1 << 30)("/bin/cat") {
+		t.Error("a process that is not there finds something")
+	}
+}
+
+func TestPathsOfAnotherRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "etc/here"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = []string{"CHAPERONE_TEST_ROOT=" + dir}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { in.Close(); _ = cmd.Wait() }()
+	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "there\n" {
+		t.Fatalf("the child said %q", line)
+	}
+	exists := pathsOf(cmd.Process.Pid)
+	if !exists("/etc/here") || !exists("./here") || exists("/etc/passwd") || exists("../../../../etc/passwd") {
+		t.Error("looked up where we are")
+	}
+}

@@ -1,138 +1,166 @@
 package identity
 
 import (
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
 const redacted = "[redacted]"
 
 var (
-	// secretName is a name whose value is a secret.
-	secretName = regexp.MustCompile(`(?i)(pass(word|wd|phrase|in|out)?|pwd|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|credential|auth(orization)?|bearer|cookie|session|signature|sig|sas|conn(ection)?[-_]?str(ing)?|dsn)`)
-	// userinfo is who stands before the host of a URL: up to the last @, for a password may hold one.
-	userinfo = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)(?:([^/\s:@]*):)?\S*@`)
-	// assignment is name=value or name: value inside an argument. A value without quotes
-	// goes to the next blank, whatever else was meant to end it.
-	assignment = regexp.MustCompile(`(?i)([A-Za-z0-9_.-]*(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|credential|authorization|bearer|cookie|signature|sig)[A-Za-z0-9_.-]*["']?\s*[=:]\s*)("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\S+(?:\s+[A-Za-z0-9+/=._-]{8,})?)`)
-	// material is what looks like a key or a token wherever it stands.
-	material = regexp.MustCompile(`\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}|\bxox[a-z]-[A-Za-z0-9-]{10,}|\bsk-[A-Za-z0-9_-]{16,}|\bglpat-[A-Za-z0-9_-]{16,}|(?i:bearer\s+\S+)|(?i:basic\s+[A-Za-z0-9+/=]{8,})`)
-	// blob is a long run of one alphabet, which may be a key.
-	blob = regexp.MustCompile(`[A-Za-z0-9+/_=-]{32,}`)
-	// glued are short options with the value in the same word: mysql -pSECRET, ldapsearch -wSECRET.
-	glued = regexp.MustCompile(`^-([pPuwakbH])(.+)$`)
-	// account is user/password@place, as Oracle's tools take it.
-	account = regexp.MustCompile(`^([^/\s@:]+)/[^\s@]+@`)
-	// word is what blanks divide.
-	word = regexp.MustCompile(`\S+`)
+	// secretName is an option, or a program, whose values are secrets.
+	secretName = regexp.MustCompile(`(?i)(pass|pwd|secret|token|key|credential|auth|bearer|cookie|session|signature|sig|sas|conn(ection)?[-_]?str(ing)?|dsn)`)
+	// optionName is what options are called. None has a capital letter or a digit, which most secrets have.
+	optionName = regexp.MustCompile(`^--[a-z][a-z._-]{0,39}$`)
+	// subcommand is what stands behind git, docker or vault.
+	subcommand = regexp.MustCompile(`^[a-z][a-z-]{0,19}$`)
+	// plainValue is a host, a port or a name.
+	plainValue = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	// longRun is too long for a part of a name, and may be a key.
+	longRun = regexp.MustCompile(`[A-Za-z0-9_]{20,}`)
+	// authority is host and port of a URL, and nothing else.
+	authority = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
 )
 
-// shortSecrets are the short options after which common tools take a secret, a
-// header or a cookie: mysql -p, sqlcmd -P, curl -u -H -b, ldapsearch -w, redis-cli -a, openssl -k.
-const shortSecrets = "pPuwakbH"
+// openOptions are those whose values say where a program goes, and as whom.
+var openOptions = []string{"--host", "--hostname", "--port", "--dbname", "--database", "--username"}
 
-// Redact returns argv with what may be a secret replaced. It is made to err on
-// the side of hiding: the record wants to know which program ran, not its passwords.
-func Redact(argv []string) []string {
+// wordOptions are options of one dash that are words. Every other word behind one dash
+// may be a letter with its value: mysql -phunter.
+var wordOptions = []string{"-jar", "-cp", "-classpath", "-config", "-name", "-type", "-help", "-version", "-verbose"}
+
+// schemes are those of URLs that tell where a program goes.
+var schemes = []string{"http", "https", "ws", "wss", "grpc", "tcp", "ftp", "ssh", "postgres", "postgresql", "mysql", "redis", "rediss", "mongodb", "mongodb+srv", "amqp", "amqps"}
+
+// Redact returns what of argv is known to be no secret: the program, a
+// subcommand, the names of options, paths that exist, a few options' values, and the
+// places that URLs name. A list of what looks like a secret was turned down: any
+// word may be a password, and every tool has its own way to be given one.
+//
+// exists says whether a path exists where the process is.
+func Redact(argv []string, exists func(path string) bool) []string {
+	r := redaction{exists: exists}
 	out := make([]string, 0, len(argv))
 	for i, arg := range argv {
 		switch {
 		case i == 0:
-			out = append(out, redactText(arg))
-		case i > 1 && takesSecret(argv[i-1]) && !(len(argv[i-1]) == 2 && harmless(arg)):
-			out = append(out, redacted)
+			out = append(out, programName(arg))
+		case i == 1 && subcommand.MatchString(arg) && !secretName.MatchString(argv[0]):
+			out = append(out, arg)
 		default:
-			out = append(out, redactWord(arg))
+			out = append(out, r.argument(arg))
 		}
 	}
 	return out
 }
 
-// takesSecret says that the argument after this one is a secret.
-func takesSecret(arg string) bool {
-	arg = strings.TrimLeft(arg, `"'(`)
-	if !strings.HasPrefix(arg, "-") || strings.ContainsAny(arg, "= \t\n") {
-		return false
+// programName is argv[0], less what a process that gives itself a title wrote behind its name.
+func programName(arg string) string {
+	name, _, titled := strings.Cut(arg, " ")
+	switch {
+	case strings.ContainsAny(name, "=@") || strings.Contains(name, "://"):
+		return redacted
+	case titled:
+		return name + " " + redacted
 	}
-	if len(arg) == 2 {
-		return strings.Contains(shortSecrets, arg[1:])
+	return name
+}
+
+// redaction goes through the arguments of one process.
+type redaction struct {
+	exists func(string) bool
+	option string // the option just before, whose value the next argument may be; "": none
+}
+
+func (r *redaction) argument(arg string) string {
+	before := r.option
+	r.option = ""
+	switch {
+	case secretName.MatchString(before):
+		return redacted // whatever it looks like
+	case arg == "-", arg == "--":
+		return arg
+	case strings.HasPrefix(arg, "--"):
+		return r.long(arg)
+	case strings.HasPrefix(arg, "-"):
+		return r.short(before, arg)
 	}
-	return arg == "--header" || arg == "--user" || arg == "--proxy-user" || secretName.MatchString(arg)
+	return r.value(before, arg)
 }
 
-// harmless says that what follows a short option is no secret: a port, a
-// number, a path, another option. Only for short ones, which mean other things elsewhere.
-func harmless(value string) bool {
-	return plainNumber(value) || strings.HasPrefix(value, "/") || strings.HasPrefix(value, "-") && !strings.ContainsAny(value, "=")
-}
-
-func plainNumber(s string) bool {
-	return strings.Trim(s, "0123456789") == "" && len(s) <= 5
-}
-
-// redactWord looks at an argument that is neither the program nor the value of an option.
-func redactWord(arg string) string {
-	if strings.ContainsAny(arg, " \t\n") {
-		return redactLine(redactText(arg))
+// long shows --name or --name=value.
+func (r *redaction) long(arg string) string {
+	name, value, assigned := strings.Cut(arg, "=")
+	if !assigned {
+		r.option = name
 	}
-	bare := strings.TrimLeft(arg, `"'(`)
-	if m := glued.FindStringSubmatch(bare); m != nil && gluedSecret(m[1], m[2]) {
-		return "-" + m[1] + redacted
+	switch {
+	case !optionName.MatchString(name):
+		return redacted
+	case assigned:
+		return name + "=" + r.value(name, value)
 	}
-	return redactText(account.ReplaceAllString(arg, "${1}/"+redacted+"@"))
+	return name
 }
 
-// gluedSecret says that value may be one. Most words that begin with -a, -b,
-// -k or -H are long options or bundles of short ones, in small letters.
-func gluedSecret(option, value string) bool {
-	if plainNumber(value) {
-		return false
-	}
-	return strings.Contains("pPuw", option) || strings.Trim(value, "abcdefghijklmnopqrstuvwxyz-") != ""
-}
-
-// redactLine looks at each word of a command line inside an argument, as in sh -c "...".
-func redactLine(line string) string {
-	clean := Redact(append([]string{""}, word.FindAllString(line, -1)...))[1:]
-	next := 0
-	return word.ReplaceAllStringFunc(line, func(string) string {
-		next++
-		return clean[next-1]
-	})
-}
-
-// redactText hides what is a secret wherever it stands.
-func redactText(text string) string {
-	if strings.Contains(text, "PRIVATE KEY") {
+// short shows -x, -xVALUE or -word. Behind another option, what is no plain
+// option may be that one's value.
+func (r *redaction) short(before, arg string) string {
+	r.option = arg
+	letter := arg[1] >= 'A' && arg[1] <= 'Z' || arg[1] >= 'a' && arg[1] <= 'z'
+	switch {
+	case letter && len(arg) == 2, slices.Contains(wordOptions, arg):
+		return arg
+	case !letter || before != "":
 		return redacted
 	}
-	text = userinfo.ReplaceAllStringFunc(text, hideUser)
-	text = assignment.ReplaceAllString(text, "${1}"+redacted)
-	text = material.ReplaceAllString(text, redacted)
-	return blob.ReplaceAllStringFunc(text, func(run string) string {
-		if looksRandom(run) {
-			return redacted
-		}
-		return run
-	})
+	return arg[:2] + r.value(arg, arg[2:])
 }
 
-// hideUser hides the password of a URL; and the name, where there is no
-// password: services take tokens there.
-func hideUser(url string) string {
-	m := userinfo.FindStringSubmatch(url)
-	if m[2] == "" {
-		return m[1] + redacted + "@"
+// value shows the value of an option, or what stands alone (option is "").
+func (r *redaction) value(option, value string) string {
+	switch {
+	case value == "":
+		return ""
+	case secretName.MatchString(option):
+		return redacted
+	case r.isPath(value):
+		return value
+	case slices.Contains(openOptions, option) && plainValue.MatchString(value) && !longRun.MatchString(value):
+		return value
 	}
-	return m[1] + m[2] + ":" + redacted + "@"
+	return place(value)
 }
 
-// looksRandom says that a long run is rather a key than a path or a name: hex
-// digits only, or capital and small letters and digits mixed.
-func looksRandom(run string) bool {
-	if strings.Trim(run, "0123456789abcdefABCDEF") == "" {
-		return true
+// isPath says that a value is a file or folder. A bare word is one only with an extension:
+// there is a folder for many a word in many a place.
+func (r *redaction) isPath(value string) bool {
+	return (strings.Contains(value, "/") || filepath.Ext(value) != "") && r.exists(value)
+}
+
+// place is what a URL says of where it leads: scheme, host and port. Where the
+// host ends is not sure if an @ comes after it: a password may hold a slash.
+func place(value string) string {
+	scheme, rest, found := strings.Cut(value, "://")
+	if !found || !slices.Contains(schemes, scheme) {
+		return redacted
 	}
-	return strings.ContainsAny(run, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") && strings.ContainsAny(run, "abcdefghijklmnopqrstuvwxyz") &&
-		strings.ContainsAny(run, "0123456789")
+	end := strings.IndexAny(rest, `/?#\`)
+	if end < 0 {
+		end = len(rest)
+	}
+	user, host := "", rest[:end]
+	if at := strings.LastIndexByte(host, '@'); at >= 0 {
+		user, host = redacted+"@", host[at+1:]
+	}
+	if !authority.MatchString(host) || strings.Contains(rest[end:], "@") {
+		return scheme + "://" + redacted
+	}
+	path := rest[end:]
+	if path != "" && path != "/" {
+		path = "/" + redacted
+	}
+	return scheme + "://" + user + host + path
 }
