@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +23,9 @@ import (
 	"github.com/chaperone-dev/chaperone/pkg/leaks"
 	"github.com/chaperone-dev/chaperone/rules"
 )
+
+// init keeps TestMain on the process's first thread.
+func init() { runtime.LockOSThread() }
 
 // TestMain doubles as the peer of a test: a process of its own, in whatever
 // cgroup and with whatever uid the test starts it.
@@ -42,6 +47,18 @@ func TestMain(m *testing.M) {
 		}
 		os.Stdout.WriteString(".")
 		_, _ = io.ReadAll(os.Stdin)
+	case "leaderless": // its first thread exits, and stays behind when the process is moved
+		go func() {
+			for !over("/proc/self") {
+				time.Sleep(time.Millisecond)
+			}
+			if err := os.WriteFile(os.Getenv("CHAPERONE_TEST_CGROUP")+"/cgroup.procs", []byte("0"), 0); err != nil {
+				os.Stdout.WriteString("move: " + err.Error())
+			}
+			ask()
+			os.Exit(0)
+		}()
+		_, _, _ = syscall.Syscall(syscall.SYS_EXIT, 0, 0, 0)
 	case "escape":
 		if err := os.WriteFile(cgroupMount()+"/cgroup.procs", []byte("0"), 0); err != nil {
 			os.Stdout.WriteString("escape: " + err.Error())
@@ -287,6 +304,10 @@ func TestEnrolledProcessGetsNoAnswerEvenAsRoot(t *testing.T) {
 		if said != "refused reload:refused" {
 			t.Errorf("%s: %s", kind, said)
 		}
+	}
+	t.Setenv("CHAPERONE_TEST_CGROUP", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd))
+	if said := peerProcess(t, path, "leaderless", &syscall.SysProcAttr{}); said != "refused reload:refused" {
+		t.Errorf("leaderless: %s", said)
 	}
 	if v, _ := desk.Show(id); v.State != approval.Pending {
 		t.Errorf("the ask is %s", v.State)

@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // errEnrolled is why a subagent gets no answer. It is told no more than that.
@@ -18,7 +22,7 @@ var errDoubt = fmt.Errorf("%w: the caller could not be identified", ErrRefused)
 // generations bounds the walk to a process's ancestors.
 const generations = 128
 
-// free is nil when neither p nor any of its ancestors is in an enrolled
+// free is nil when neither p nor any of its ancestors has a thread in an enrolled
 // cgroup. Doubt is not nil. What is read belongs to the process that connected: it
 // lives under its pid after the last read as it did before the first.
 func (p *peer) free(enrolled func(cgroup string) bool) error {
@@ -38,11 +42,11 @@ func (p *peer) free(enrolled func(cgroup string) bool) error {
 func freeFamily(pid int, enrolled func(string) bool) error {
 	child := ^uint64(0)
 	for range generations {
-		cgroup, err := cgroupOf(pid)
+		cgroups, err := cgroupsOf(pid)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errDoubt, err)
 		}
-		if enrolled(cgroup) {
+		if slices.ContainsFunc(cgroups, enrolled) {
 			return errEnrolled
 		}
 		stat, err := statOf(pid)
@@ -60,13 +64,45 @@ func freeFamily(pid int, enrolled func(string) bool) error {
 	return fmt.Errorf("%w: it has more than %d ancestors", errDoubt, generations)
 }
 
-// cgroupOf returns a process's cgroup v2 path as this process sees it.
-func cgroupOf(pid int) (string, error) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+// cgroupsOf returns the cgroup v2 paths of a process's living threads, as this process
+// sees them. Each is looked at: the first may have exited, and is in no cgroup then.
+func cgroupsOf(pid int) ([]string, error) {
+	tasks := "/proc/" + strconv.Itoa(pid) + "/task"
+	threads, err := os.ReadDir(tasks)
 	if err != nil {
-		return "", errors.New("its cgroup cannot be read")
+		return nil, errors.New("its threads cannot be listed")
 	}
-	return parseCgroup(text)
+	var found []string
+	for _, t := range threads {
+		text, unread := os.ReadFile(filepath.Join(tasks, t.Name(), "cgroup"))
+		if over(filepath.Join(tasks, t.Name())) { // asked afterwards: what was read was true of a living thread
+			continue
+		}
+		if unread != nil {
+			return nil, errors.New("its cgroup cannot be read")
+		}
+		path, err := parseCgroup(text)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(found, path) {
+			found = append(found, path)
+		}
+	}
+	if len(found) == 0 {
+		return nil, errors.New("it has exited")
+	}
+	return found, nil
+}
+
+// over says that a thread has exited, or is about to: it may have left its cgroup.
+func over(dir string) bool {
+	text, err := os.ReadFile(filepath.Join(dir, "stat"))
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)
+	}
+	stat, err := parseStat(text)
+	return err == nil && stat.exiting
 }
 
 // parseCgroup finds the line of the unified hierarchy, "0::/path", in /proc/PID/cgroup
@@ -90,9 +126,13 @@ func parseCgroup(text []byte) (string, error) {
 
 // stat is what /proc/PID/stat tells of a process (proc_pid_stat(5)).
 type stat struct {
-	parent int    // field 4; 0: the first process, or one from outside this pid namespace
-	start  uint64 // field 22, clock ticks since boot
+	parent  int    // field 4; 0: the first process, or one from outside this pid namespace
+	exiting bool   // of field 9
+	start   uint64 // field 22, clock ticks since boot
 }
+
+// exiting is PF_EXITING of a thread's flags (include/linux/sched.h), which zombies have too.
+const exiting = 0x4
 
 func statOf(pid int) (stat, error) {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
@@ -114,9 +154,10 @@ func parseStat(text []byte) (stat, error) {
 		return stat{}, errors.New("its stat is short")
 	}
 	parent, err1 := strconv.Atoi(string(fields[1]))
-	start, err2 := strconv.ParseUint(string(fields[19]), 10, 64)
-	if err1 != nil || err2 != nil || parent < 0 {
+	flags, err2 := strconv.ParseUint(string(fields[6]), 10, 64)
+	start, err3 := strconv.ParseUint(string(fields[19]), 10, 64)
+	if err1 != nil || err2 != nil || err3 != nil || parent < 0 {
 		return stat{}, errors.New("its stat cannot be read")
 	}
-	return stat{parent: parent, start: start}, nil
+	return stat{parent: parent, exiting: flags&exiting != 0, start: start}, nil
 }

@@ -2,8 +2,11 @@ package api
 
 import (
 	"os"
+	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestParseCgroup(t *testing.T) {
@@ -51,6 +54,28 @@ func TestFamilyReachesTheFirstProcess(t *testing.T) {
 	}
 	if err := freeFamily(1<<30, func(string) bool { return false }); err == nil {
 		t.Error("a process that is not there is free")
+	}
+}
+
+func TestAThreadIsOverOnceItExits(t *testing.T) {
+	cmd := exec.Command("/bin/true")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	dir := "/proc/" + strconv.Itoa(cmd.Process.Pid)
+	for deadline := time.Now().Add(5 * time.Second); !over(dir); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a zombie is not over")
+		}
+	}
+	if _, err := cgroupsOf(cmd.Process.Pid); err == nil {
+		t.Error("a zombie is in a cgroup")
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if !over(dir) || over("/proc/self") {
+		t.Error("what is gone is not over, or we are")
 	}
 }
 
