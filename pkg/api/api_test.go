@@ -59,6 +59,16 @@ func TestMain(m *testing.M) {
 			os.Exit(0)
 		}()
 		_, _, _ = syscall.Syscall(syscall.SYS_EXIT, 0, 0, 0)
+	case "crowd": // connects as often as it can, and says nothing
+		for range 300 {
+			c, err := net.Dial("unix", os.Getenv("CHAPERONE_TEST_SOCKET"))
+			if err != nil {
+				break
+			}
+			defer c.Close()
+		}
+		os.Stdout.WriteString(".")
+		_, _ = io.ReadAll(os.Stdin)
 	case "escape":
 		if err := os.WriteFile(cgroupMount()+"/cgroup.procs", []byte("0"), 0); err != nil {
 			os.Stdout.WriteString("escape: " + err.Error())

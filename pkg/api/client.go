@@ -23,16 +23,23 @@ import (
 // Client speaks to the daemon. Its errors match the sentinels of this package
 // with errors.Is, and may carry a next step (HintOf).
 type Client struct {
-	path string
-	http *http.Client
+	path     string
+	http     *http.Client
+	patience time.Duration // with a call; watches go on
 }
 
 // answerLimit bounds an answer, in bytes.
 const answerLimit = 64 << 20
 
+// How long an answer may take. The longest but pruning is to enroll, with two canaries of 5 s.
+const (
+	answerTime = 30 * time.Second
+	pruneTime  = time.Hour
+)
+
 // Dial makes a client for the socket at path. Nothing is connected before the first call.
 func Dial(path string) *Client {
-	c := &Client{path: path}
+	c := &Client{path: path, patience: answerTime}
 	c.http = &http.Client{Transport: &http.Transport{
 		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return c.connect(ctx) },
 		MaxIdleConns:    1,
@@ -119,6 +126,9 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (io.Re
 	return res.Body, nil
 }
 
+// errSilent is a daemon that takes a connection and says nothing.
+var errSilent = errors.New("chaperone does not answer")
+
 // failure reads an error answer.
 func failure(res *http.Response) error {
 	var body struct {
@@ -133,15 +143,19 @@ func failure(res *http.Response) error {
 // call asks the daemon and decodes its answer.
 func call[A any](ctx context.Context, c *Client, method, path string, body any) (A, error) {
 	var answer A
-	from, err := c.send(ctx, method, path, body)
-	if err != nil {
-		return answer, err
+	within, cancel := context.WithTimeoutCause(ctx, c.patience, errSilent)
+	defer cancel()
+	from, err := c.send(within, method, path, body)
+	if err == nil {
+		defer from.Close()
+		if err = json.NewDecoder(io.LimitReader(from, answerLimit)).Decode(&answer); err != nil {
+			err = fmt.Errorf("read the daemon's answer: %w", err)
+		}
 	}
-	defer from.Close()
-	if err := json.NewDecoder(io.LimitReader(from, answerLimit)).Decode(&answer); err != nil {
-		return answer, fmt.Errorf("read the daemon's answer: %w", err)
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(within), errSilent) {
+		return answer, Hint(fmt.Errorf("%w within %s (%s)", errSilent, c.patience, c.path), "is it stopped? see its log, or: systemctl restart chaperone")
 	}
-	return answer, nil
+	return answer, err
 }
 
 // WatchAsks calls seen with the pending asks and then with each that changes,

@@ -88,7 +88,9 @@ func (c *Client) Grants(ctx context.Context) ([]Grant, error) {
 
 // Prune removes what is old from the record.
 func (c *Client) Prune(ctx context.Context, p Prune) (record.Removed, error) {
-	return call[record.Removed](ctx, c, http.MethodPost, "/v1/record/prune", p)
+	patient := *c
+	patient.patience = pruneTime
+	return call[record.Removed](ctx, &patient, http.MethodPost, "/v1/record/prune", p)
 }
 
 // Shutdown makes the daemon drain and end.

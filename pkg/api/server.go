@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"reflect"
-	"sync"
 	"time"
 )
 
@@ -20,7 +19,6 @@ const (
 	bodyLimit   = 64 << 10 // bytes
 	headerLimit = 16 << 10 // bytes
 	patience    = 10 * time.Second
-	connections = 256 // at a time
 )
 
 // Server answers on the control socket.
@@ -30,7 +28,7 @@ type Server struct {
 	end   context.CancelFunc // of the watches
 }
 
-type peerKey struct{}
+type visitorKey struct{}
 
 // NewServer makes a server for a house; Serve runs it.
 func NewServer(h House) *Server {
@@ -41,11 +39,11 @@ func NewServer(h House) *Server {
 	s := &Server{house: h, end: end}
 	s.http = &http.Server{
 		Handler:           s.handler(),
-		ReadHeaderTimeout: patience, IdleTimeout: time.Minute, // ReadTimeout would end a watch: bodies have a deadline of their own
+		ReadHeaderTimeout: patience, IdleTimeout: patience, // ReadTimeout would end a watch: bodies have a deadline of their own
 		MaxHeaderBytes: headerLimit,
 		BaseContext:    func(net.Listener) context.Context { return ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, peerKey{}, c.(*visitor).peer)
+			return context.WithValue(ctx, visitorKey{}, c.(*visitor))
 		},
 	}
 	return s
@@ -53,7 +51,7 @@ func NewServer(h House) *Server {
 
 // Serve answers until Close; l is closed with it. Its error is never nil.
 func (s *Server) Serve(l net.Listener) error {
-	return s.http.Serve(&door{Listener: l, room: make(chan struct{}, connections)})
+	return s.http.Serve(&door{Listener: l, house: s.house, inside: map[uint32]int{}})
 }
 
 // Close lets open requests end until ctx does; watches are ended at once.
@@ -65,52 +63,17 @@ func (s *Server) Close(ctx context.Context) error {
 	return nil
 }
 
-// door accepts as many visitors as there is room for, and knows who each is.
-type door struct {
-	net.Listener
-	room chan struct{}
-}
-
-// visitor is an accepted connection with the process behind it.
-type visitor struct {
-	net.Conn
-	peer  *peer
-	leave func()
-}
-
-func (d *door) Accept() (net.Conn, error) {
-	for {
-		d.room <- struct{}{}
-		c, err := d.Listener.Accept()
-		if err != nil {
-			<-d.room
-			return nil, err
-		}
-		p, err := peerOf(c)
-		if err != nil { // gone already, or not to be told who it is
-			_ = c.Close()
-			<-d.room
-			continue
-		}
-		return &visitor{Conn: c, peer: p, leave: sync.OnceFunc(func() { p.close(); <-d.room })}, nil
-	}
-}
-
-func (v *visitor) Close() error {
-	err := v.Conn.Close()
-	v.leave()
-	return err
-}
-
 // verb is one handler: the answer is sent as JSON.
 type verb func(ctx context.Context, p *peer, r *http.Request) (any, error)
 
 // open wraps a verb that anybody who reaches the socket may use, except the enrolled.
 func (s *Server) open(v verb) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p := r.Context().Value(peerKey{}).(*peer)
-		if err := p.free(s.house.Enrolled); err != nil {
-			s.house.Log.Warn("control socket: caller refused", "pid", p.pid, "uid", p.uid, "err", err)
+		guest := r.Context().Value(visitorKey{}).(*visitor)
+		p := guest.peer
+		if err := guest.admitted(); err != nil {
+			w.Header().Set("Connection", "close")
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(refusalTime)) // for a body he may not send
 			s.fail(w, err)
 			return
 		}
@@ -176,6 +139,7 @@ func send(w http.ResponseWriter, status int, body any) {
 	if err != nil {
 		text, status = []byte(`{"error":{"code":"failed","message":"the answer could not be encoded"}}`), http.StatusInternalServerError
 	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience)) // a caller who does not read does not stay
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(text, '\n')) // a caller who left does not need it
