@@ -46,12 +46,15 @@ func enrollVerb(use, short string, named bool, do func(*api.Client, context.Cont
 		_ = cmd.MarkFlagRequired("identity")
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if given(cmd, "unit", "cgroup", "pid", "container") != 1 {
+			return usageError{errors.New(api.OneSelector)}
+		}
 		client, err := dial(cmd)
 		if err != nil {
 			return err
 		}
 		if !named && q.Identity == "" {
-			q.Identity = "-" // whoever's it is
+			q.Identity = api.Anybody
 		}
 		e, err := do(client, cmd.Context(), q)
 		if err != nil {
@@ -61,6 +64,17 @@ func enrollVerb(use, short string, named bool, do func(*api.Client, context.Cont
 		return nil
 	}
 	return cmd
+}
+
+// given counts which of some flags are on the command line.
+func given(cmd *cobra.Command, names ...string) int {
+	n := 0
+	for _, name := range names {
+		if cmd.Flags().Changed(name) {
+			n++
+		}
+	}
+	return n
 }
 
 func newCleanup() *cobra.Command {

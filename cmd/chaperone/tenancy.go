@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -97,11 +98,8 @@ func (h *house) enrollments(context.Context) ([]api.Enrollment, error) {
 }
 
 func (h *house) enroll(ctx context.Context, q api.Enroll) (api.Enrollment, error) {
-	switch {
-	case q.PID != 0:
+	if q.PID != 0 {
 		return h.enrollPID(ctx, q)
-	case q.Container != "":
-		return api.Enrollment{}, api.Hint(fmt.Errorf("%w: enrolling by container", api.ErrUnsupported), "give the container's cgroup with --cgroup")
 	}
 	cgroup, err := h.cgroupOf(q)
 	if err != nil {
@@ -116,7 +114,16 @@ func (h *house) enroll(ctx context.Context, q api.Enroll) (api.Enrollment, error
 
 // cgroupOf is the one cgroup a request names.
 func (h *house) cgroupOf(q api.Enroll) (string, error) {
-	if q.Cgroup != "" {
+	switch {
+	case q.Container != "":
+		return "", api.Hint(fmt.Errorf("%w: enrolling by container", api.ErrUnsupported), "give the container's cgroup with --cgroup")
+	case q.PID != 0:
+		cgroup, err := enroll.CgroupOf(q.PID)
+		if err != nil {
+			return "", fmt.Errorf("%w: %w", api.ErrNotFound, err)
+		}
+		return cgroup, nil
+	case q.Cgroup != "":
 		return "/" + strings.TrimPrefix(strings.TrimPrefix(q.Cgroup, h.tenants.root), "/"), nil // either way people write it
 	}
 	found, err := enroll.UnitCgroups(h.tenants.root, q.Unit)
@@ -157,17 +164,28 @@ func (h *house) enrollPID(ctx context.Context, q api.Enroll) (api.Enrollment, er
 
 func (h *house) unenroll(_ context.Context, q api.Enroll) (api.Enrollment, error) {
 	cgroup, err := h.cgroupOf(q)
-	if q.PID != 0 {
-		cgroup, err = enroll.CgroupOf(q.PID)
-	}
 	if err != nil {
-		return api.Enrollment{}, fmt.Errorf("%w: %w", api.ErrNotFound, err)
+		return api.Enrollment{}, err
+	}
+	if whose, ok := h.enrolledFor(cgroup); ok && q.Identity != api.Anybody && q.Identity != whose {
+		return api.Enrollment{}, api.Hint(fmt.Errorf("unenroll %s for %s: it is enrolled for %s: %w", cgroup, q.Identity, whose, api.ErrNotFound), "name that identity, or none")
 	}
 	e, err := h.tenants.registry.Remove(cgroup)
 	if err != nil {
 		return api.Enrollment{}, classify(err)
 	}
 	return h.tenant(e), h.parted(e, "asked")
+}
+
+// enrolledFor tells whose a cgroup is.
+func (h *house) enrolledFor(cgroup string) (string, bool) {
+	cgroup = path.Clean(cgroup) // as the registry does
+	for _, e := range h.tenants.registry.List() {
+		if e.Cgroup == cgroup {
+			return e.Identity, true
+		}
+	}
+	return "", false
 }
 
 // parted journals the end of an enrollment.

@@ -48,6 +48,9 @@ type RecorderStatus struct {
 	Error string `json:"error,omitempty"` // nothing is forwarded while this is set
 }
 
+// Anybody stands for the identity of an enrollment that is to end, whoever's it is.
+const Anybody = "-"
+
 // Enroll asks for a cgroup to be enrolled, or no longer to be. Exactly one of
 // the last four says which.
 type Enroll struct {
@@ -57,6 +60,9 @@ type Enroll struct {
 	PID       int    `json:"pid,omitempty"`
 	Container string `json:"container,omitempty"`
 }
+
+// OneSelector is what is wrong with none or several.
+const OneSelector = "give one of --unit, --cgroup, --pid and --container"
 
 // valid says what is wrong with a request, "" when nothing is.
 func (e Enroll) valid() string {
@@ -70,7 +76,7 @@ func (e Enroll) valid() string {
 	case e.Identity == "":
 		return "which identity? (--identity NAME)"
 	case given != 1:
-		return "give one of --unit, --cgroup, --pid and --container"
+		return OneSelector
 	case e.PID < 0:
 		return "a pid is above zero"
 	}
