@@ -33,6 +33,14 @@ func IsFixture(name string) bool {
 	return strings.HasSuffix(name, ".test.yaml") || strings.HasSuffix(name, ".test.yml")
 }
 
+// nameOf is what a complaint about the whole policy names: its last file.
+func nameOf(files []File) string {
+	if len(files) == 0 {
+		return "policy"
+	}
+	return files[len(files)-1].Name
+}
+
 // Parse reads the files as one policy. The error, if any, is Complaints: all of
 // them. It compiles conditions, so it takes about a millisecond per rule.
 func Parse(files []File, options Options) (*Policy, error) {
@@ -45,6 +53,9 @@ func Parse(files []File, options Options) (*Policy, error) {
 		}
 	}
 	p.check(l)
+	if len(p.identities) == 0 && len(l.list) == 0 {
+		l.complain(place{file: nameOf(files)}, "a policy without identities lets nobody through", "declare one; an identity whose expires is past is kept out")
+	}
 	if err := l.verdict(); err != nil {
 		return nil, err
 	}

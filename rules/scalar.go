@@ -59,6 +59,9 @@ func (r *reader) name(into *named) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		r.text(&into.string)(n)
 		into.at = r.at(n)
+		if n.Kind == yaml.ScalarNode && n.Tag != "!!null" && n.Value == "" {
+			r.wrong(n, "an empty name", "letters, digits, '.', '_', '-', at most 63")
+		}
 		if into.string != "" && into.string != "*" && !nameShape.MatchString(into.string) {
 			r.wrong(n, fmt.Sprintf("%q is not a name", clip(into.string)), "letters, digits, '.', '_', '-', at most 63")
 		}

@@ -3,19 +3,14 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/chaperone-dev/chaperone/pkg/api"
 	"github.com/chaperone-dev/chaperone/rules"
 )
 
@@ -137,38 +132,6 @@ func (l *law) look(ctx context.Context) {
 		l.resolve(ctx, p)
 		l.current.Store(p.WithAddresses(l.hosts))
 	}
-}
-
-// readPolicy reads one policy file, or every *.yaml of a folder except fixtures.
-func readPolicy(path string) ([]rules.File, error) {
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, api.Hint(fmt.Errorf("no policy at %s", path), "write one, or name another place with --policy")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read policy: %w", err)
-	}
-	names := []string{path}
-	if info.IsDir() {
-		if names, err = filepath.Glob(filepath.Join(path, "*.yaml")); err != nil {
-			return nil, fmt.Errorf("read policy: %w", err)
-		}
-	}
-	var files []rules.File
-	for _, name := range names {
-		if rules.IsFixture(name) {
-			continue
-		}
-		data, err := os.ReadFile(name)
-		if err != nil {
-			return nil, fmt.Errorf("read policy: %w", err)
-		}
-		files = append(files, rules.File{Name: name, Data: data})
-	}
-	if len(files) == 0 {
-		return nil, api.Hint(fmt.Errorf("no *.yaml in %s", path), "a policy names identities, targets and grants; see docs/policy.md")
-	}
-	return files, nil
 }
 
 func digest(files []rules.File) [sha256.Size]byte {

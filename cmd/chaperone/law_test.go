@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -34,7 +35,15 @@ func TestABadEditKeepsTheOldPolicyAndIsToldOnce(t *testing.T) {
 	l, dir, told := lawIn(t)
 	old := l.policy()
 	for name, spoil := range map[string]func(){
-		"an unknown key": func() { write(t, filepath.Join(dir, "a.yaml"), "identities:\n  - nome: bot\n") },
+		"an unknown key":  func() { write(t, filepath.Join(dir, "a.yaml"), "identities:\n  - nome: bot\n") },
+		"an emptied file": func() { write(t, filepath.Join(dir, "a.yaml"), "") },
+		"a file cut off":  func() { write(t, filepath.Join(dir, "a.yaml"), "identities: []\n") },
+		"a pipe beside it": func() {
+			if err := syscall.Mkfifo(filepath.Join(dir, "b.yaml"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"anybody's file": func() { _ = os.Chmod(filepath.Join(dir, "a.yaml"), 0o666) },
 		"nothing left":   func() { _ = os.Remove(filepath.Join(dir, "a.yaml")) },
 	} {
 		before := len(*told)
@@ -50,6 +59,7 @@ func TestABadEditKeepsTheOldPolicyAndIsToldOnce(t *testing.T) {
 		if len(*told)-before > 1 {
 			t.Errorf("%s: told %d times", name, len(*told)-before)
 		}
+		_, _ = os.Remove(filepath.Join(dir, "a.yaml")), os.Remove(filepath.Join(dir, "b.yaml"))
 		write(t, filepath.Join(dir, "a.yaml"), goodPolicy)
 		l.look(t.Context())
 		old = l.policy()

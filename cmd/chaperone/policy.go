@@ -131,11 +131,11 @@ func readFixtures(path string) ([]*rules.Fixture, error) {
 	}
 	var fixtures []*rules.Fixture
 	for _, name := range names {
-		data, err := os.ReadFile(name)
+		file, err := readRegular(name)
 		if err != nil {
 			return nil, err
 		}
-		f, err := rules.ParseFixture(rules.File{Name: name, Data: data})
+		f, err := rules.ParseFixture(file)
 		if err != nil {
 			return nil, err
 		}
