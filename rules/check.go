@@ -97,7 +97,7 @@ func (l *ledger) known(n named, kind string, names []string, star bool) {
 	if n.string == "" || star && n.string == "*" || slices.Contains(names, n.string) {
 		return
 	}
-	cure := didYouMean(n.string, names)
+	cure := DidYouMean(n.string, names)
 	if cure == "" {
 		cure = "none is declared"
 	}

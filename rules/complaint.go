@@ -67,9 +67,9 @@ func (l *ledger) verdict() error {
 	return l.list
 }
 
-// didYouMean is the cure for a misspelt word: the nearest of those known,
+// DidYouMean is the cure for a misspelt word: the nearest of those known,
 // or all of them when none is near and they are few.
-func didYouMean(word string, known []string) string {
+func DidYouMean(word string, known []string) string {
 	best, distance := "", 1+max(1, len(word)/3)
 	for _, k := range known {
 		if d := editDistance(strings.ToLower(word), k); d < distance {

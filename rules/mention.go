@@ -36,7 +36,7 @@ func (e *examiner) mention(a, b ast.Expr) {
 	m := mention{object, w.name, value, at.Line(), at.Column() + 1}
 	e.traits.mentions = append(e.traits.mentions, m)
 	if w.values != nil && !slices.Contains(w.values, value) {
-		e.wrong(m.line, m.column, fmt.Sprintf("no %s is %q", w.name, clip(value)), didYouMean(value, w.values))
+		e.wrong(m.line, m.column, fmt.Sprintf("no %s is %q", w.name, clip(value)), DidYouMean(value, w.values))
 		return
 	}
 	if w.name == "action" && value == flow.Unknown {
@@ -64,7 +64,7 @@ func (p *Policy) checkMentions(u *rule) {
 
 func (c *condition) expects(m mention, known []string) {
 	if len(known) > 0 && !slices.Contains(known, m.value) {
-		c.wrong(m.line, m.column, fmt.Sprintf("no %s here is %q", m.field, clip(m.value)), didYouMean(m.value, known))
+		c.wrong(m.line, m.column, fmt.Sprintf("no %s here is %q", m.field, clip(m.value)), DidYouMean(m.value, known))
 	}
 }
 

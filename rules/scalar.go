@@ -79,7 +79,7 @@ func (r *reader) word(into *string, what string, known ...string) func(*yaml.Nod
 				return
 			}
 		}
-		r.wrong(n, fmt.Sprintf("unknown %s %q", what, clip(s)), didYouMean(s, known))
+		r.wrong(n, fmt.Sprintf("unknown %s %q", what, clip(s)), DidYouMean(s, known))
 	}
 }
 

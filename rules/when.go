@@ -205,7 +205,7 @@ func celCure(message string) string {
 			}
 		}
 	}
-	return didYouMean(m[2], known)
+	return DidYouMean(m[2], known)
 }
 
 var variables = []string{"identity", "target", "process", "flow", "request", "now"}

@@ -116,7 +116,7 @@ func (r *reader) pick(key, value *yaml.Node, what string, known []field) {
 		}
 		names[i] = f.name
 	}
-	r.wrong(key, fmt.Sprintf("unknown field %q in %s", clip(key.Value), what), didYouMean(key.Value, names))
+	r.wrong(key, fmt.Sprintf("unknown field %q in %s", clip(key.Value), what), DidYouMean(key.Value, names))
 }
 
 // each reads a sequence's elements.

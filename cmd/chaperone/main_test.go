@@ -41,6 +41,20 @@ func TestExitCodesAreThoseOfTheContract(t *testing.T) {
 	}
 }
 
+func TestAVerbThatIsNoneIsAMatterOfUsage(t *testing.T) {
+	for _, given := range [][]string{
+		{"policy", "sugest"}, {"policy", "frob"}, {"ca", "frob"}, {"record", "frob"}, {"completion", "bsh"},
+		{"asks", "frob"}, {"sessions", "frob"}, {"grants", "request"}, {"identities", "show"}, {"targets", "frob"}, {"frob"},
+	} {
+		root := newRoot()
+		root.SetArgs(given)
+		cmd, err := root.ExecuteC()
+		if err == nil || codeFor(cmd, err) != exitUsage {
+			t.Errorf("%v: %v", given, err)
+		}
+	}
+}
+
 func TestEveryVerbExplainsItself(t *testing.T) {
 	var look func(*cobra.Command)
 	look = func(c *cobra.Command) {

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/chaperone-dev/chaperone/pkg/api"
 	"github.com/chaperone-dev/chaperone/pkg/config"
+	"github.com/chaperone-dev/chaperone/rules"
 )
 
 // newRoot lists the verbs. Verbs parse, ask the daemon or the record, and print.
@@ -37,7 +40,31 @@ func newRoot() *cobra.Command {
 		newVersion(),
 		newReader(), newCanary(),
 	)
+	root.InitDefaultCompletionCmd()
+	strict(root)
 	return root
+}
+
+// strict makes the verbs that only hold others complain of one they do not have,
+// which cobra would answer with their help, as if all were well.
+func strict(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		strict(sub)
+		if sub.HasSubCommands() && !sub.Runnable() {
+			sub.Args, sub.RunE = unknownVerb, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
+}
+
+func unknownVerb(cmd *cobra.Command, given []string) error {
+	if len(given) == 0 {
+		return nil
+	}
+	var names []string
+	for _, sub := range cmd.Commands() {
+		names = append(names, sub.Name())
+	}
+	return api.Hint(usageError{fmt.Errorf("unknown command %q for %q", given[0], cmd.CommandPath())}, rules.DidYouMean(given[0], names))
 }
 
 // args wraps an argument check so that its complaint is one of usage.
