@@ -23,12 +23,26 @@ type exchange struct {
 	Ask        string                  `json:"ask,omitempty"`
 	Columns    []string                `json:"columns,omitempty"`
 	Rows       [][]string              `json:"rows,omitempty"`
-	More       int                     `json:"more,omitempty"` // rows beyond those
+	Lines      []string                `json:"lines,omitempty"`     // rows of a COPY TO, as they were sent
+	More       int                     `json:"more,omitempty"`      // rows beyond those
+	Continued  bool                    `json:"continued,omitempty"` // the next exchange is the same one, with the rows that follow
+	Sent       *content                `json:"sent,omitempty"`      // HTTP: with the request
+	Headers    []string                `json:"headers,omitempty"`
 	Body       string                  `json:"body,omitempty"`
+	Longer     int64                   `json:"longer,omitempty"` // bytes of the body beyond those
 	Notices    []string                `json:"notices,omitempty"`
 	Outcome    string                  `json:"outcome,omitempty"` // command tag, status line
 	Error      *postgres.RenderedError `json:"error,omitempty"`
-	Omitted    bool                    `json:"omitted,omitempty"` // the record level left something out
+	Omitted    bool                    `json:"omitted,omitempty"`    // the record level left something out
+	Unanswered bool                    `json:"unanswered,omitempty"` // the session ended first; outcome is the session's
+}
+
+// content is what an HTTP request carried besides its first line. Credentials in
+// headers are not on the tape.
+type content struct {
+	Headers []string `json:"headers,omitempty"`
+	Body    string   `json:"body,omitempty"`
+	Longer  int64    `json:"longer,omitempty"` // bytes of the body beyond those
 }
 
 // How many rows are printed of one result.
@@ -69,6 +83,9 @@ func (x exchange) ask(w io.Writer) error {
 		}
 		fmt.Fprintln(w, line)
 	}
+	if s := x.Sent; s != nil {
+		printContent(w, "               ", s.Headers, s.Body, s.Longer)
+	}
 	if len(x.Parameters) > 0 {
 		fmt.Fprintf(w, "               with %s\n", approval.Visible(strings.Join(x.Parameters, ", ")))
 	}
@@ -96,11 +113,10 @@ func (x exchange) answer(w io.Writer, rows int) error {
 			return err
 		}
 	}
-	if x.Body != "" {
-		for _, line := range approval.Lines(x.Body) {
-			fmt.Fprintln(w, line)
-		}
+	if len(x.Lines) > 0 {
+		x.copied(w, rows)
 	}
+	printContent(w, "", x.Headers, x.Body, x.Longer)
 	if e := x.Error; e != nil {
 		fmt.Fprintf(w, "ERROR %s:  %s\n", e.Code, approval.Visible(e.Message))
 		for _, field := range [][2]string{{"DETAIL", e.Detail}, {"HINT", e.Hint}} {
@@ -109,8 +125,54 @@ func (x exchange) answer(w io.Writer, rows int) error {
 			}
 		}
 	}
-	_, err := fmt.Fprintf(w, "%s (%s)\n\n", cmp.Or(approval.Visible(x.Outcome), "no answer"), x.Took.Round(time.Microsecond))
+	_, err := fmt.Fprintf(w, "%s\n\n", x.ending())
 	return err
+}
+
+// ending is the last line of an exchange.
+func (x exchange) ending() string {
+	outcome, took := approval.Visible(x.Outcome), x.Took.Round(time.Microsecond)
+	switch {
+	case x.Unanswered:
+		return fmt.Sprintf("no answer: %s after %s", outcome, took)
+	case outcome == "":
+		return "no answer"
+	}
+	return fmt.Sprintf("%s (%s)", outcome, took)
+}
+
+// printContent prints headers, and a body behind a blank line.
+func printContent(w io.Writer, indent string, headers []string, body string, longer int64) {
+	for _, h := range headers {
+		fmt.Fprintln(w, indent+approval.Visible(h))
+	}
+	if body == "" {
+		return
+	}
+	if len(headers) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, line := range approval.Lines(body) {
+		fmt.Fprintln(w, indent+line)
+	}
+	if longer > 0 {
+		fmt.Fprintf(w, "%s… and %d more bytes\n", indent, longer)
+	}
+}
+
+// copied prints the rows of a COPY.
+func (x exchange) copied(w io.Writer, most int) {
+	for _, line := range x.Lines[:min(most, len(x.Lines))] {
+		fmt.Fprintln(w, approval.Visible(line))
+	}
+	x.more(w, min(most, len(x.Lines)))
+}
+
+// more says how many rows there were beyond those shown.
+func (x exchange) more(w io.Writer, shown int) {
+	if left := len(x.Rows) + len(x.Lines) - shown + x.More; left > 0 {
+		fmt.Fprintf(w, "… and %d more rows\n", left)
+	}
 }
 
 // result prints rows as a table.
@@ -125,9 +187,7 @@ func (x exchange) result(w io.Writer, most int) error {
 	if err := table(w, l); err != nil {
 		return err
 	}
-	if left := len(x.Rows) - len(l.Rows) + x.More; left > 0 {
-		fmt.Fprintf(w, "… and %d more rows\n", left)
-	}
+	x.more(w, len(l.Rows))
 	return nil
 }
 

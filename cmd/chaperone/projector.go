@@ -3,11 +3,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
-	httpx "github.com/chaperone-dev/chaperone/interceptor/http"
 	"github.com/chaperone-dev/chaperone/interceptor/postgres"
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 	"github.com/chaperone-dev/chaperone/pkg/record"
@@ -17,8 +15,9 @@ import (
 type projector struct {
 	start time.Time
 	reel  reel
-	notes map[string]interceptor.TapeNote // by request text: what was decided last
 	ended bool
+	took  time.Duration // from start to end
+	with  string        // outcome
 }
 
 // reel reads one protocol's streams.
@@ -27,15 +26,18 @@ type reel interface {
 	end() []exchange
 }
 
-func newProjector(protocol string, start time.Time) *projector {
-	p := &projector{start: start, notes: map[string]interceptor.TapeNote{}}
+// newProjector makes one; split gives long results in pieces.
+func newProjector(protocol string, start time.Time, split bool) *projector {
+	p := &projector{start: start}
 	switch protocol {
 	case "postgres":
-		p.reel = &statements{renderer: postgres.NewRenderer(), start: start}
+		r := postgres.NewRenderer()
+		r.Split = split
+		p.reel = &statements{renderer: r, start: start, notes: notes{}}
 	case "http":
-		p.reel = &messages{start: start}
+		p.reel = &messages{start: start, notes: map[int]interceptor.TapeNote{}}
 	default:
-		p.reel = &traffic{start: start}
+		p.reel = &traffic{start: start, notes: notes{}}
 	}
 	return p
 }
@@ -43,42 +45,84 @@ func newProjector(protocol string, start time.Time) *projector {
 func (p *projector) over() bool { return p.ended }
 
 func (p *projector) add(e record.Entry) ([]exchange, error) {
-	switch e.Kind {
-	case record.KindEnd:
-		p.ended = true
-	case record.KindVerdict:
-		var note interceptor.TapeNote
-		if err := json.Unmarshal(e.Body, &note); err != nil {
-			return nil, fmt.Errorf("read a verdict: %w", err)
-		}
-		if note.Request != nil {
-			p.notes[note.Request.Text] = note
+	if e.Kind == record.KindEnd {
+		if err := p.sealed(e); err != nil {
+			return nil, err
 		}
 	}
-	list, err := p.reel.add(interceptor.TapeKind(e.Kind), e.Body, p.start.Add(e.After))
-	return p.annotate(list), err
+	return p.reel.add(interceptor.TapeKind(e.Kind), e.Body, p.start.Add(e.After))
 }
 
-func (p *projector) end() []exchange { return p.annotate(p.reel.end()) }
+// sealed notes how the session ended.
+func (p *projector) sealed(e record.Entry) error {
+	var how struct {
+		Outcome string `json:"outcome"`
+	}
+	if err := json.Unmarshal(e.Body, &how); err != nil {
+		return fmt.Errorf("read the end: %w", err)
+	}
+	p.ended, p.took, p.with = true, e.After, how.Outcome
+	return nil
+}
 
-// annotate adds what was decided, where it was more than a plain allow.
-func (p *projector) annotate(list []exchange) []exchange {
+// end gives what is left: of a session that is over, with what it was cut off by.
+func (p *projector) end() []exchange {
+	list := p.reel.end()
 	for i := range list {
-		n, ok := p.notes[list[i].Request]
-		if ok && (n.Verdict.Verdict != flow.Allow || n.Ask != "") {
-			list[i].Verdict, list[i].Rule, list[i].Ask = string(n.Verdict.Verdict), n.Verdict.Rule, n.Ask
+		if x := &list[i]; p.ended && x.Outcome == "" {
+			x.Unanswered, x.Outcome, x.Took = true, p.with, max(0, p.took-x.At)
 		}
 	}
 	return list
+}
+
+// notes are what was decided last, by the request's text.
+type notes map[string]interceptor.TapeNote
+
+func (n notes) take(kind interceptor.TapeKind, body []byte) error {
+	if kind != interceptor.TapeVerdict {
+		return nil
+	}
+	note, err := noteOf(body)
+	if err == nil && note.Request != nil {
+		n[note.Request.Text] = note
+	}
+	return err
+}
+
+func noteOf(body []byte) (note interceptor.TapeNote, err error) {
+	if err := json.Unmarshal(body, &note); err != nil {
+		return note, fmt.Errorf("read a verdict: %w", err)
+	}
+	return note, nil
+}
+
+// annotate adds what was decided.
+func (n notes) annotate(list []exchange) []exchange {
+	for i := range list {
+		list[i].decided(n[list[i].Request])
+	}
+	return list
+}
+
+// decided adds a decision, where it was more than a plain allow.
+func (x *exchange) decided(n interceptor.TapeNote) {
+	if n.Verdict.Verdict != "" && (n.Verdict.Verdict != flow.Allow || n.Ask != "") {
+		x.Verdict, x.Rule, x.Ask = string(n.Verdict.Verdict), n.Verdict.Rule, n.Ask
+	}
 }
 
 // statements reads PostgreSQL.
 type statements struct {
 	renderer *postgres.Renderer
 	start    time.Time
+	notes    notes
 }
 
 func (s *statements) add(kind interceptor.TapeKind, body []byte, at time.Time) ([]exchange, error) {
+	if err := s.notes.take(kind, body); err != nil {
+		return nil, err
+	}
 	return s.exchanges(s.renderer.Feed(kind, body, at)), nil
 }
 
@@ -89,59 +133,17 @@ func (s *statements) exchanges(list []postgres.Rendered) []exchange {
 	for _, r := range list {
 		x := exchange{
 			At: r.Time.Sub(s.start), Took: r.Duration, Request: r.Statement, Parameters: r.Parameters,
-			Columns: r.Columns, Rows: r.Rows, More: r.More, Notices: r.Notices, Outcome: r.Tag, Error: r.Error, Omitted: r.Omitted > 0,
+			Columns: r.Columns, Rows: r.Rows, Lines: r.Lines, More: r.More, Continued: r.Continued, Notices: r.Notices, Outcome: r.Tag, Error: r.Error, Omitted: r.Omitted > 0,
 		}
 		if r.Error != nil {
 			x.Outcome = "failed"
 		}
-		if r.Copied > 0 {
+		if r.Copied > 0 && !r.Continued {
 			x.Outcome += fmt.Sprintf(" (%d bytes copied)", r.Copied)
 		}
 		found = append(found, x)
 	}
-	return found
-}
-
-// messages reads HTTP: requests and responses come in the same order.
-type messages struct {
-	render httpx.Render
-	times  []time.Time // of each entry
-	start  time.Time
-}
-
-func (m *messages) add(kind interceptor.TapeKind, body []byte, at time.Time) ([]exchange, error) {
-	m.times = append(m.times, at)
-	return nil, m.render.Add(kind, body)
-}
-
-// end pairs them up, now that all are there.
-func (m *messages) end() []exchange {
-	var list []exchange
-	next := 0
-	for _, msg := range m.render.Messages {
-		at := m.times[min(max(msg.Entry-1, 0), len(m.times)-1)]
-		if msg.Direction == interceptor.Up {
-			method, rest, _ := strings.Cut(msg.Start, " ")
-			target, _, _ := strings.Cut(rest, " ")
-			list = append(list, exchange{At: at.Sub(m.start), Request: method + " " + target, Omitted: msg.Omitted})
-			continue
-		}
-		if next == len(list) {
-			list = append(list, exchange{At: at.Sub(m.start), Request: "(no request on the tape)"})
-		}
-		x := &list[next]
-		x.Outcome, x.Took, x.Body, x.Omitted = msg.Start, at.Sub(m.start)-x.At, string(msg.Body), x.Omitted || msg.Omitted
-		if final(msg.Start) {
-			next++
-		}
-	}
-	return list
-}
-
-// final says that a status line is not one of those that announce another (1xx).
-func final(start string) bool {
-	_, status, _ := strings.Cut(start, " ")
-	return !strings.HasPrefix(status, "1") || strings.HasPrefix(status, "101")
+	return s.notes.annotate(found)
 }
 
 // traffic counts what is not understood.
@@ -149,10 +151,14 @@ type traffic struct {
 	start    time.Time
 	up, down int
 	last     time.Time
+	notes    notes
 }
 
 func (c *traffic) add(kind interceptor.TapeKind, body []byte, at time.Time) ([]exchange, error) {
 	c.last = at
+	if err := c.notes.take(kind, body); err != nil {
+		return nil, err
+	}
 	switch kind {
 	case interceptor.TapeUp:
 		c.up += len(body)
@@ -179,5 +185,5 @@ func (c *traffic) end() []exchange {
 	if c.last.IsZero() {
 		c.last = c.start
 	}
-	return []exchange{{Request: "connect", Took: c.last.Sub(c.start), Outcome: fmt.Sprintf("%d bytes up, %d bytes down", c.up, c.down)}}
+	return c.notes.annotate([]exchange{{Request: "connect", Took: c.last.Sub(c.start), Outcome: fmt.Sprintf("%d bytes up, %d bytes down", c.up, c.down)}})
 }

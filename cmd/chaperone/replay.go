@@ -41,7 +41,7 @@ func newSessionsShow() *cobra.Command {
 		format := outputFlag(cmd)
 		return func(ctx context.Context, r *record.Reader, s record.Session) error {
 			var list []exchange
-			err := play(ctx, r, s, false, func(x exchange) error {
+			err := play(ctx, r, s, playing{}, func(x exchange) error {
 				list = append(list, x)
 				return nil
 			})
@@ -64,7 +64,7 @@ func newSessionsTail() *cobra.Command {
 	return sessionVerb("tail", "follow a live session", func(*cobra.Command) func(context.Context, *record.Reader, record.Session) error {
 		return func(ctx context.Context, r *record.Reader, s record.Session) error {
 			printSession(s)
-			return play(ctx, r, s, true, func(x exchange) error { return x.print(os.Stdout, shortRows) })
+			return play(ctx, r, s, playing{follow: true}, func(x exchange) error { return x.print(os.Stdout, shortRows) })
 		}
 	})
 }
@@ -82,7 +82,7 @@ func newSessionsReplay() *cobra.Command {
 			if *whole {
 				pace.limit = 0
 			}
-			return play(ctx, r, s, false, func(x exchange) error {
+			return play(ctx, r, s, playing{}, func(x exchange) error {
 				if err := pace.until(ctx, x.At); err != nil {
 					return err
 				}
@@ -131,7 +131,7 @@ func newSessionsExport() *cobra.Command {
 			switch *format {
 			case "ndjson":
 				out := json.NewEncoder(os.Stdout)
-				return play(ctx, r, s, false, func(x exchange) error { return out.Encode(x) })
+				return play(ctx, r, s, playing{split: true}, func(x exchange) error { return out.Encode(x) })
 			case "asciicast":
 				return asciicast(ctx, r, s, os.Stdout)
 			}
@@ -147,7 +147,7 @@ func asciicast(ctx context.Context, r *record.Reader, s record.Session, w io.Wri
 	if err := out.Encode(header); err != nil {
 		return err
 	}
-	return play(ctx, r, s, false, func(x exchange) error {
+	return play(ctx, r, s, playing{}, func(x exchange) error {
 		var ask, answer terminal
 		x.ask(&ask)
 		x.answer(&answer, allRows)
@@ -173,19 +173,24 @@ func (t *terminal) Write(p []byte) (int, error) {
 // tailEvery is how often a live tape is looked at.
 const tailEvery = 200 * time.Millisecond
 
-// play reads a session's tape and gives each exchange as it is complete. It
-// follows a live session until that ends, if follow says so.
-func play(ctx context.Context, r *record.Reader, s record.Session, follow bool, each func(exchange) error) error {
+// playing says how a tape is read.
+type playing struct {
+	follow bool // a live session until it ends
+	split  bool // long results in pieces: nothing is left out
+}
+
+// play reads a session's tape and gives each exchange as it is complete.
+func play(ctx context.Context, r *record.Reader, s record.Session, how playing, each func(exchange) error) error {
 	tape, err := r.Tape(s)
 	if err != nil {
 		return err
 	}
 	defer tape.Close()
-	p := newProjector(s.Protocol, tape.Start)
+	p := newProjector(s.Protocol, tape.Start, how.split)
 	for {
 		e, err := tape.Next()
 		switch {
-		case errors.Is(err, io.EOF) && follow && !p.over():
+		case errors.Is(err, io.EOF) && how.follow && !p.over():
 			select {
 			case <-ctx.Done():
 				return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,11 +43,12 @@ func listSessions(cmd *cobra.Command) {
 		if *limit > 0 && len(found) > *limit {
 			found = found[len(found)-*limit:]
 		}
-		l := listing{Header: []string{"SESSION", "IDENTITY", "TARGET", "START", "TOOK", "STATE", "OUTCOME", "REQUESTS", "BYTES"}, Values: found}
+		l := listing{Header: []string{"SESSION", "IDENTITY", "TARGET", "START", "TOOK", "STATE", "OUTCOME", "REQUESTS", "TAPE"}, Values: found}
 		for _, s := range found {
+			outcome, _, _ := strings.Cut(s.Outcome, ":") // the reason is for show
 			l.Rows = append(l.Rows, []string{
 				s.ID, s.Identity, cmp.Or(s.Target, "-"), s.Start.Local().Format(time.DateTime), took(s),
-				string(s.State), cmp.Or(s.Outcome, "-"), strconv.FormatUint(s.Requests, 10), strconv.FormatInt(s.Size, 10),
+				string(s.State), cmp.Or(outcome, "-"), strconv.FormatUint(s.Requests, 10), strconv.FormatInt(s.Size, 10),
 			})
 		}
 		return errors.Join(show(*format, l), damage)

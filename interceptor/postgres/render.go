@@ -17,10 +17,12 @@ type Rendered struct {
 	Statement  string         `json:"statement"`
 	Parameters []string       `json:"parameters,omitempty"` // as text; NULL where there is none
 	Columns    []string       `json:"columns,omitempty"`
-	Rows       [][]string     `json:"rows,omitempty"` // as text
-	More       int            `json:"more,omitempty"` // rows that came and are not in Rows
-	Copied     int            `json:"copied,omitempty"`
-	Tag        string         `json:"tag,omitempty"` // command tags, joined by "; "
+	Rows       [][]string     `json:"rows,omitempty"`      // as text
+	Lines      []string       `json:"lines,omitempty"`     // of a COPY TO in text or csv
+	More       int            `json:"more,omitempty"`      // rows that came and are in neither
+	Continued  bool           `json:"continued,omitempty"` // its rows go on in the next
+	Copied     int            `json:"copied,omitempty"`    // bytes
+	Tag        string         `json:"tag,omitempty"`       // command tags, joined by "; "
 	Error      *RenderedError `json:"error,omitempty"`
 	Notices    []string       `json:"notices,omitempty"`
 	Omitted    int            `json:"omitted,omitempty"` // bytes the record level left out
@@ -43,6 +45,10 @@ const (
 // Renderer turns a tape's entries back into requests. It reads incrementally, and
 // goes on where parts are missing.
 type Renderer struct {
+	// Split gives a long result in pieces, each Continued by the next; else what
+	// is beyond the first piece is counted.
+	Split bool
+
 	done       []Rendered
 	split      [2]splitter
 	pending    []renderStep
@@ -57,6 +63,7 @@ type renderStep struct {
 	out    *Rendered
 	stmt   *renderStatement
 	portal *renderPortal
+	lines  bool // what is copied is text
 }
 
 type renderStatement struct {
@@ -218,8 +225,12 @@ func (r *Renderer) down(typ byte, body []byte, size int, at time.Time) {
 		}
 	case 'T':
 		r.shaped(s, body)
-	case 'D', 'd':
-		s.row(typ, body, size)
+	case 'H':
+		s.lines = len(body) > 0 && body[0] == 0
+	case 'D':
+		r.row(s, body)
+	case 'd':
+		r.copied(s, body, size)
 	case 'C':
 		tag, _, _ := wire.CString(body)
 		s.tagged(string(tag))
@@ -249,40 +260,6 @@ func (r *Renderer) shaped(s *renderStep, body []byte) {
 	case s.out != nil:
 		s.portal = &renderPortal{columns: d.Fields}
 	}
-}
-
-// row adds a row to what was asked.
-func (s *renderStep) row(typ byte, body []byte, size int) {
-	if s.out == nil {
-		return
-	}
-	if typ == 'd' {
-		s.out.Copied += size - wire.HeaderSize
-		return
-	}
-	values, err := wire.DataRow(body)
-	if err != nil || len(s.out.Rows) >= renderRows {
-		s.out.More++
-		return
-	}
-	p := s.portal
-	if p == nil {
-		p = &renderPortal{}
-	}
-	if s.out.Columns == nil {
-		for _, c := range p.columns {
-			s.out.Columns = append(s.out.Columns, string(c.Name))
-		}
-	}
-	texts := make([]string, len(values))
-	for i, v := range values {
-		oid, binary := uint32(0), format(p.formats, i) == 1
-		if i < len(p.columns) {
-			oid, binary = p.columns[i].DataTypeOID, binary || p.columns[i].Format == 1
-		}
-		texts[i] = readable(v, oid, binary)
-	}
-	s.out.Rows = append(s.out.Rows, texts)
 }
 
 func (s *renderStep) tagged(tag string) {

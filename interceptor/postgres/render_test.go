@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chaperone-dev/chaperone/interceptor"
+	"github.com/chaperone-dev/chaperone/interceptor/postgres/wire"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -59,6 +61,54 @@ func TestTapeIsReadBack(t *testing.T) {
 	}, "\n")
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// copyOut is what a server sends for COPY ... TO STDOUT in format 0 (text, csv) or 1 (binary).
+func copyOut(format byte, rows ...string) []byte {
+	b := []byte{'H', 0, 0, 0, 7, format, 0, 0}
+	for _, row := range rows {
+		var at int
+		b, at = wire.Begin(b, 'd')
+		b = wire.End(append(b, row...), at)
+	}
+	return append(b, "c\x00\x00\x00\x04C\x00\x00\x00\x0bCOPY 2\x00Z\x00\x00\x00\x05I"...)
+}
+
+func TestCopiedRowsAreLines(t *testing.T) {
+	for name, test := range map[string]struct {
+		format byte
+		want   string
+	}{"text": {0, "[1\ta 2\tb]"}, "binary": {1, "[]"}} {
+		r := NewRenderer()
+		r.Feed(interceptor.TapeUp, []byte("Q\x00\x00\x00\x17copy t to stdout;;;\x00"), epoch())
+		got := r.Feed(interceptor.TapeDown, copyOut(test.format, "1\ta\n", "2\tb\n"), epoch())
+		if len(got) != 1 || fmt.Sprint(got[0].Lines) != test.want || got[0].Copied != 8 || got[0].Tag != "COPY 2" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func TestALongResultIsGivenInPiecesOrCounted(t *testing.T) {
+	rows := make([]string, 2*renderRows+5)
+	for i := range rows {
+		rows[i] = "x\n"
+	}
+	for _, split := range []bool{false, true} {
+		r := NewRenderer()
+		r.Split = split
+		r.Feed(interceptor.TapeUp, []byte("Q\x00\x00\x00\x17copy t to stdout;;;\x00"), epoch())
+		got := r.Feed(interceptor.TapeDown, copyOut(0, rows...), epoch())
+		lines := 0
+		for i, one := range got {
+			lines += len(one.Lines) + one.More
+			if one.Continued != (i < len(got)-1) {
+				t.Errorf("piece %d of %d: continued %v", i, len(got), one.Continued)
+			}
+		}
+		if lines != len(rows) || split != (len(got) == 3) || !split && got[0].More != renderRows+5 {
+			t.Errorf("split %v: %d pieces, %d lines", split, len(got), lines)
+		}
 	}
 }
 
