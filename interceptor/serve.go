@@ -26,6 +26,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -270,13 +271,14 @@ func reset(conn net.Conn) {
 	conn.Close()
 }
 
-// ending puts the end of a session in a few words for the record.
+// ending puts the end of a session in a few words for the record: one word, and the
+// reason behind a colon where there is one.
 func ending(err error) string {
 	switch {
 	case err == nil, errors.Is(err, ErrServed):
 		return "closed"
 	case errors.Is(err, ErrRefused):
-		return "refused"
+		return "refused" + because(err, ErrRefused)
 	case errors.Is(err, errKilled):
 		return "killed"
 	case errors.Is(err, errGrantOver):
@@ -287,4 +289,13 @@ func ending(err error) string {
 		return "reset"
 	}
 	return "failed: " + err.Error()
+}
+
+// because is what err says behind the sentinel it wraps.
+func because(err, sentinel error) string {
+	_, reason, _ := strings.Cut(err.Error(), sentinel.Error()+": ")
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
 }
