@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/chaperone-dev/chaperone/pkg/flow"
@@ -41,6 +42,18 @@ func (p Person) String() string {
 	return p.Name
 }
 
+// answered says how an ask was resolved that somebody comes too late for.
+func answered(s flow.AskState) error {
+	how := s.State
+	if s.By != "" {
+		how += " by " + s.By
+	}
+	if !s.Resolved.IsZero() {
+		how += " at " + s.Resolved.Local().Format(time.DateTime)
+	}
+	return fmt.Errorf("%w: %s", ErrResolved, how)
+}
+
 // outcome is how an ask is resolved.
 type outcome struct {
 	state  string
@@ -63,6 +76,9 @@ func (d *Desk) Decide(id string, approve bool, by Person, scope Scope, reason st
 	if err := d.mayDecide(a, by); err != nil {
 		return err
 	}
+	if state := a.state(); state.State != Pending {
+		return answered(state)
+	}
 	if scope.For > d.limits.LongestScope {
 		return fmt.Errorf("%w (%s)", ErrScope, d.limits.LongestScope)
 	}
@@ -72,9 +88,13 @@ func (d *Desk) Decide(id string, approve bool, by Person, scope Scope, reason st
 	}
 	if !d.now().Before(a.expires) {
 		d.end(a, outcome{state: Expired, reason: "nobody answered in time"})
-		return ErrResolved
+		return answered(a.state())
 	}
-	if err := d.resolve(a, o); err != nil {
+	err = d.resolve(a, o)
+	if errors.Is(err, ErrResolved) {
+		return answered(a.state())
+	}
+	if err != nil {
 		return err
 	}
 	d.settleAlike(a, o)
