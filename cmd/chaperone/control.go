@@ -56,9 +56,12 @@ func (h *house) covered(cgroup string) bool {
 	return covered || err != nil
 }
 
-// acted journals what an administrator did.
-func (h *house) acted(act, by string, err error) {
-	ev := flow.Event{Type: flow.AdminAct, Result: map[string]any{"act": act, "by": by}}
+// acted journals what an administrator did, and to what.
+func (h *house) acted(act, by string, about api.About, err error) {
+	ev := flow.Event{
+		Type: flow.AdminAct, Identity: about.Identity, Session: about.Session,
+		Result: map[string]any{"act": act, "by": by, "about": about},
+	}
 	if err != nil {
 		ev.Result["refused"] = err.Error()
 	}

@@ -84,38 +84,7 @@ func newRecordTail() *cobra.Command {
 }
 
 func printEvent(ev flow.Event) {
-	fmt.Printf("%6d  %s  %-18s %s\n", ev.Seq, ev.Time.Local().Format("2006-01-02 15:04:05.000"), ev.Type, strings.Join(gist(ev), " "))
-}
-
-// gist is what a line can say of an event.
-func gist(ev flow.Event) []string {
-	var words []string
-	add := func(name, value string) {
-		if value != "" {
-			words = append(words, name+"="+oneLine(value, 100))
-		}
-	}
-	add("identity", ev.Identity)
-	add("target", ev.Target)
-	add("session", ev.Session)
-	if ev.Verdict != nil {
-		add("verdict", string(ev.Verdict.Verdict))
-		add("rule", ev.Verdict.Rule)
-		add("reason", ev.Verdict.Reason)
-	}
-	if ev.Ask != nil {
-		add("ask", ev.Ask.ID)
-		add("state", ev.Ask.State)
-		add("by", ev.Ask.By)
-		add("why", ev.Ask.Reason)
-	}
-	if ev.Request != nil {
-		add("request", ev.Request.Text)
-	}
-	if outcome, ok := ev.Result["outcome"].(string); ok {
-		add("outcome", outcome)
-	}
-	return words
+	fmt.Printf("%6d  %s  %-18s %s\n", ev.Seq, ev.Time.Local().Format("2006-01-02 15:04:05.000"), ev.Type, strings.Join(gistOf(ev), " "))
 }
 
 func newRecordSearch() *cobra.Command {

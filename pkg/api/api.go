@@ -50,7 +50,7 @@ type House struct {
 	// Shutdown begins the drain and returns; the daemon ends afterwards.
 	Shutdown func(context.Context) error
 	// Acted journals an administrative act that was carried out (or refused: err).
-	Acted func(act, by string, err error)
+	Acted func(act, by string, about About, err error)
 }
 
 // Desk is where asks are decided: *approval.Desk.

@@ -109,20 +109,21 @@ func takeBody(w http.ResponseWriter, r *http.Request) error {
 // root wraps a verb that changes the daemon; what it did is journalled.
 func (s *Server) root(act string, v verb) http.Handler {
 	return s.open(func(ctx context.Context, p *peer, r *http.Request) (any, error) {
+		about := aboutOf(r)
 		if p.uid != 0 {
 			err := Hint(fmt.Errorf("%w: only root may %s", ErrRefused, act), "try again with sudo")
-			s.acted(act, p, err)
+			s.acted(act, p, about, err)
 			return nil, err
 		}
 		answer, err := v(ctx, p, r)
-		s.acted(act, p, err)
+		s.acted(act, p, about, err)
 		return answer, err
 	})
 }
 
-func (s *Server) acted(act string, p *peer, err error) {
+func (s *Server) acted(act string, p *peer, about About, err error) {
 	if s.house.Acted != nil {
-		s.house.Acted(act, p.person().String(), err)
+		s.house.Acted(act, p.person().String(), about, err)
 	}
 }
 

@@ -119,6 +119,7 @@ func (s *Server) decide(_ context.Context, p *peer, r *http.Request) (any, error
 	if s.house.Desk == nil {
 		return nil, ErrUnsupported
 	}
+	about := aboutOf(r)
 	var d Decision
 	if err := read(r, &d); err != nil {
 		return nil, err
@@ -129,7 +130,7 @@ func (s *Server) decide(_ context.Context, p *peer, r *http.Request) (any, error
 	}
 	id := r.PathValue("id")
 	if err := s.house.Desk.Decide(id, d.Approve, p.person(), scope, d.Reason); err != nil {
-		s.acted("decide ask "+approval.Visible(id), p, err)
+		s.acted("decide", p, about, err)
 		return nil, err
 	}
 	return s.house.Desk.Show(id)
