@@ -21,6 +21,8 @@ const (
 var (
 	errKilled    = errors.New("the session was killed")
 	errGrantOver = errors.New("the grant is over")
+
+	errUnrecorded = errors.New("the session cannot be recorded")
 )
 
 // admission is what a connection is let in on.
@@ -131,7 +133,11 @@ func (s *Server) refuse(ctx context.Context, conn net.Conn, f *flow.Flow, p Prot
 		reset(conn)
 		return
 	}
-	p.Refuse(ctx, c, Answer{Verdict: flow.Deny, Cause: ByRule, Message: why.Error()})
+	a := Answer{Verdict: flow.Deny, Cause: ByRule, Message: why.Error()}
+	if errors.Is(why, errUnrecorded) {
+		a.Cause, a.Unrecorded = ByIgnorance, true
+	}
+	p.Refuse(ctx, c, a)
 }
 
 // sniff listens to a client's first words, for a moment, and finds who speaks them.

@@ -43,7 +43,7 @@ func (s *Session) judge(ctx context.Context, q Question, w waiter) Answer {
 	s.Meter.Request(s.Flow.Identity, s.Target.Name, a.Verdict)
 	if err := s.note(req, &a, d.Verdict); err != nil {
 		s.Log.Error("decision not recorded", "session", s.ID, "err", err)
-		return Answer{Verdict: flow.Deny, Cause: ByIgnorance, Message: "the decision could not be recorded"}
+		return Answer{Verdict: flow.Deny, Cause: ByIgnorance, Message: "the decision could not be recorded", Unrecorded: true}
 	}
 	return a
 }
@@ -51,9 +51,8 @@ func (s *Session) judge(ctx context.Context, q Question, w waiter) Answer {
 // unread refuses a request that could not be read.
 func (s *Session) unread(why error) Answer {
 	s.Log.Warn("request not read", "session", s.ID, "err", why)
-	s.Meter.Request(s.Flow.Identity, s.Target.Name, flow.Deny)
 	a := Answer{Verdict: flow.Deny, Cause: ByIgnorance, Message: "the request could not be read"}
-	if err := s.note(nil, &a, flow.Deny); err != nil {
+	if err := s.Refused(nil, "", why.Error()); err != nil {
 		s.Log.Error("decision not recorded", "session", s.ID, "err", err)
 	}
 	return a

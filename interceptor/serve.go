@@ -169,7 +169,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn, origin flow.Origin) {
 	tape, err := s.Recorder.Begin(f.ID, &f)
 	if err != nil {
 		s.Log.Error("session not recorded", "session", f.ID, "err", err)
-		s.refuse(ctx, conn, &f, in.protocol, errors.New("the session cannot be recorded"))
+		s.refuse(ctx, conn, &f, in.protocol, errUnrecorded)
 		return
 	}
 	session := &Session{
@@ -184,6 +184,9 @@ func (s *Server) serve(ctx context.Context, conn net.Conn, origin flow.Origin) {
 	s.Meter.Flow(&f, 1)
 	defer s.Meter.Flow(&f, -1)
 	err = s.converse(ctx, s.conn(session, conn, origin), in.protocol)
+	if err == nil {
+		err = session.failure // no lane runs any more
+	}
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}

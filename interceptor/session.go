@@ -16,6 +16,8 @@ type Answer struct {
 	Rule    string       // empty: the default
 	Message string       // of the rule, or of the person who denied
 	Ask     string       // id, when the request was held
+	// Unrecorded says that it was denied because the record cannot be written.
+	Unrecorded bool
 	// Durable says that the record has to be on disk before the request is
 	// forwarded: the engine sets Output.Durable with its bytes.
 	Durable bool
@@ -113,7 +115,12 @@ type Session struct {
 	journal Journal
 	nextID  uint64
 	cancel  holdCancel
+	failure error // see Failed
 }
+
+// Failed notes why a conversation ends that the engine ends in good order, its client
+// told: the record has it as the session's outcome. Called under the engine's lock.
+func (s *Session) Failed(why error) { s.failure = why }
 
 // NextRequest numbers requests, from 1. Called under the engine's lock.
 func (s *Session) NextRequest() uint64 {

@@ -34,7 +34,7 @@ func gistOf(ev flow.Event) gist {
 		g.add("request", ev.Request.Text)
 	}
 	g.about(ev)
-	for _, name := range []string{"outcome", "cgroup", "by", "refused", "complaint"} {
+	for _, name := range []string{"why", "outcome", "cgroup", "by", "refused", "complaint"} {
 		text, _ := ev.Result[name].(string)
 		g.add(name, text)
 	}

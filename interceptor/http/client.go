@@ -135,6 +135,7 @@ func (e *Engine) ask(fault error, out *interceptor.Output) {
 func (e *Engine) actOnAnswer(in []byte, out *interceptor.Output) (int, bool, error) {
 	u := &e.up
 	if u.fault != nil {
+		e.session.Failed(u.fault)
 		e.refuse(malformed(u.fault), exchange{}, out)
 		return 0, true, nil
 	}

@@ -1,6 +1,8 @@
 package http
 
 import (
+	"errors"
+
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/interceptor/http/wire"
 	"github.com/chaperone-dev/chaperone/pkg/flow"
@@ -23,7 +25,8 @@ type Engine struct {
 	up      client
 	down    server
 	reel    reel
-	dead    bool // an error was returned; only End may follow
+	dead    bool   // an error was returned; only End may follow,
+	last    []byte // and these last words
 }
 
 // NewEngine makes the engine of a connection before its first request.
@@ -34,6 +37,10 @@ func NewEngine(s *interceptor.Session) *Engine {
 // Feed moves one direction on. See client and server for the states.
 func (e *Engine) Feed(dir interceptor.Direction, in []byte, out *interceptor.Output) (int, error) {
 	if e.dead {
+		if dir == interceptor.Down {
+			out.Put(e.last)
+			e.last = nil
+		}
 		out.End = true
 		return 0, nil
 	}
@@ -49,10 +56,19 @@ func (e *Engine) Feed(dir interceptor.Direction, in []byte, out *interceptor.Out
 		n += k
 		if err != nil {
 			e.dead = true
+			e.despair(dir, err)
 			return n, err
 		}
 	}
 	return n, nil
+}
+
+// despair prepares the last words of a conversation whose next request cannot be
+// recorded. They are not recorded either: they tell nothing.
+func (e *Engine) despair(dir interceptor.Direction, why error) {
+	if dir == interceptor.Up && errors.Is(why, errUnrecorded) && e.line.count == 0 && e.down.state == downHead {
+		e.last = unrecorded().append(nil, e.up.method)
+	}
 }
 
 // Resume brings the answer to the request at the head of the client's bytes.

@@ -47,7 +47,7 @@ func (*Protocol) Sniff(first []byte) bool {
 // Open dials; the first request is the engine's.
 func (*Protocol) Open(ctx context.Context, c *interceptor.Conn) (interceptor.Engine, error) {
 	if err := c.Dial(ctx); err != nil {
-		say(c.Client, problem{status: 502, kind: "unreachable", title: "Bad Gateway", detail: "the server cannot be reached", shut: true})
+		say(c.Client, unreachable(c.Session.Flow.Destination, err))
 		return nil, fmt.Errorf("open http: %w: %w", interceptor.ErrRefused, err)
 	}
 	return NewEngine(c.Session), nil

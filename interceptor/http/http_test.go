@@ -1,8 +1,13 @@
 package http
 
 import (
+	"context"
 	"fmt"
+	"net"
+	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
@@ -348,5 +353,36 @@ func TestEveryAnswerCountsForTheDisk(t *testing.T) {
 	}
 	if got := strings.Count(string(tape.Stream(interceptor.TapeVerdict)), `"held"`); got != 2 {
 		t.Errorf("%d of 2 verdicts are on tape", got)
+	}
+}
+
+func TestWhatCannotBeRecordedIsRefusedForNow(t *testing.T) {
+	for name, failAt := range map[string]int{"its verdict": 1, "its head": 2} {
+		tape := &protocoltest.Tape{FailAt: failAt}
+		d := protocoltest.Start(NewEngine(protocoltest.Session(tape)), protocoltest.AllowAll, tape)
+		d.Send(interceptor.Up, []byte(post))
+		got := string(d.Written[interceptor.Down])
+		if !strings.HasPrefix(got, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json") || !strings.Contains(got, "Retry-After: 30") {
+			t.Errorf("%s: client saw %q", name, got)
+		}
+		if len(d.Written[interceptor.Up]) > 0 || !d.Ended {
+			t.Errorf("%s: %q went up, ended %v", name, d.Written[interceptor.Up], d.Ended)
+		}
+	}
+}
+
+func TestOurOwnWords(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	server := netip.MustParseAddrPort("10.0.0.7:80")
+	for want, p := range map[string]problem{
+		"the server 10.0.0.7:80 cannot be reached: connection refused": unreachable(server, refused),
+		"the server 10.0.0.7:80 cannot be reached: no answer in time":  unreachable(server, context.DeadlineExceeded),
+		"an approver denied this request and gave no reason":           refusal(interceptor.Answer{Cause: interceptor.ByPerson}),
+		"not on a Friday": refusal(interceptor.Answer{Cause: interceptor.ByPerson, Message: "not on a Friday"}),
+		"nothing is forwarded that cannot be recorded": refusal(interceptor.Answer{Cause: interceptor.ByIgnorance, Unrecorded: true}),
+	} {
+		if !strings.HasPrefix(p.detail, want) {
+			t.Errorf("%q, want %q", p.detail, want)
+		}
 	}
 }

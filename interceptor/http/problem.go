@@ -1,8 +1,13 @@
 package http
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
 	"strconv"
+	"syscall"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/interceptor/http/wire"
@@ -32,6 +37,9 @@ func refusal(a interceptor.Answer) problem {
 	switch a.Cause {
 	case interceptor.ByPerson:
 		p.kind, p.title = "denied", "Denied by an approver"
+		if p.detail == "" {
+			p.detail = "an approver denied this request and gave no reason"
+		}
 	case interceptor.ByTimeout:
 		p.kind, p.title, p.retry = "undecided", "Nobody decided in time", retryAfter
 		p.detail = "repeat the identical request once " + ticket(a.Ask) + " is approved; do not rephrase it"
@@ -39,6 +47,9 @@ func refusal(a interceptor.Answer) problem {
 		p.kind, p.title, p.retry = "cancelled", "The request was given up while it was held", retryAfter
 	case interceptor.ByIgnorance:
 		p.kind, p.title = "not-understood", "Refused because it could not be judged"
+	}
+	if a.Unrecorded {
+		p = unrecorded()
 	}
 	if p.detail == "" {
 		p.detail = "the policy does not allow this request"
@@ -65,6 +76,35 @@ func malformed(fault error) problem {
 		p.status, p.title = 417, "Expectation failed"
 	}
 	return p
+}
+
+// unrecorded is the problem of a request that the record has no room for: it is nobody's
+// fault here, and may be repeated.
+func unrecorded() problem {
+	return problem{
+		status: 503, kind: "unrecorded", title: "The request cannot be recorded",
+		detail: "nothing is forwarded that cannot be recorded; repeat the identical request when the record can be written", retry: retryAfter, shut: true,
+	}
+}
+
+// unreachable is the problem of a server that cannot be dialled.
+func unreachable(server netip.AddrPort, why error) problem {
+	p := problem{status: 502, kind: "unreachable", title: "Bad Gateway", shut: true}
+	p.detail = fmt.Sprintf("the server %s cannot be reached: %s", server, dialFault(why))
+	return p
+}
+
+// dialFault is why a connection failed, in the kernel's words where it has some.
+func dialFault(err error) string {
+	var errno syscall.Errno
+	var late interface{ Timeout() bool }
+	switch {
+	case errors.As(err, &late) && late.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	case errors.As(err, &errno):
+		return errno.Error()
+	}
+	return "the connection failed"
 }
 
 // withheld is the problem that stands for a response which may not pass.

@@ -2,6 +2,7 @@ package http
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -11,6 +12,9 @@ import (
 
 // countEvery is how many bytes may be left out before the tape is told how many.
 const countEvery = 1 << 20
+
+// errUnrecorded is what a tape's error is wrapped in.
+var errUnrecorded = errors.New("record")
 
 // reel takes a conversation down as the client has it. Heads are always
 // recorded, their credentials blotted out; bodies as the record level says.
@@ -43,7 +47,7 @@ func (r *reel) bytes(dir interceptor.Direction, b []byte) error {
 
 func (r *reel) append(kind interceptor.TapeKind, b []byte) error {
 	if err := r.tape.Append(kind, b); err != nil {
-		return fmt.Errorf("record: %w", err)
+		return fmt.Errorf("%w: %w", errUnrecorded, err)
 	}
 	return nil
 }
