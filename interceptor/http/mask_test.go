@@ -111,9 +111,9 @@ func TestJSONIsMaskedHoweverItIsCut(t *testing.T) {
 			}
 			for _, cut := range cuts {
 				_, r, got := answer(t, masks(t, jsonMasks), respond("application/json", c.in), cut)
-				if strings.HasSuffix(c.want, "!cut off") {
-					if !strings.HasSuffix(got, "!cut off") {
-						t.Errorf("cut %d: %q passed", cut, got)
+				if strings.HasSuffix(c.want, "!cut off") { // the whole of a short body is looked at first
+					if r.StatusCode != 502 || !strings.Contains(got, "the body is not JSON") {
+						t.Errorf("cut %d: %d %q passed", cut, r.StatusCode, got)
 					}
 					continue
 				}
@@ -122,6 +122,34 @@ func TestJSONIsMaskedHoweverItIsCut(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestWhatIsNoJSONIsWithheldBeforeItsHead(t *testing.T) {
+	long := strings.Repeat("y", 8<<10)
+	head := "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+	for name, c := range map[string]struct {
+		response string
+		status   int
+		body     string
+	}{
+		"page":              {respond("application/json", "<html>"), 502, "the body is not JSON"},
+		"long page":         {respond("application/json", " \n<html>"+long), 502, "the body is not JSON"},
+		"page in chunks":    {head + "Transfer-Encoding: chunked\r\n\r\n3\r\n \n \r\n6\r\n<html>\r\n0\r\n\r\n", 502, "the body is not JSON"},
+		"page to the end":   {head + "\r\n<html>", 502, "the body is not JSON"},
+		"nothing in chunks": {head + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 200, ""},
+		"nothing at all":    {head + "\r\n", 200, ""},
+		"blanks to the end": {head + "\r\n \n", 200, ""},
+		"half of it":        {head + "Content-Length: 9\r\n\r\n{\"a\"", 502, "in the middle of its response"},
+		"error page":        {strings.Replace(respond("application/json", "<html>"), "200 OK", "404 Not Found", 1), 404, ""},
+		"late":              {respond("application/json", "["+long), 200, "!cut off"},
+	} {
+		for _, cut := range []int{1 << 20, 1, 7} {
+			_, r, got := answer(t, masks(t, jsonMasks), c.response, cut)
+			if r.StatusCode != c.status || !strings.Contains(got, c.body) || c.body == "" && got != "" {
+				t.Errorf("%s, cut %d: %d %q", name, cut, r.StatusCode, got)
+			}
+		}
 	}
 }
 

@@ -29,14 +29,22 @@ func treatment(h *wire.Head, r *wire.Response, x *exchange) (passage, string) {
 		return verbatim, ""
 	case masksBodies(x.masks):
 		how, why := lookInto(h, r, x)
-		if how == refused && r.Status >= 300 {
-			how = emptied // a redirect and an error say enough with their status
+		if how == refused {
+			return unreadable(r, why)
 		}
 		return how, why
 	case r.Framing.By == wire.ByChunks:
 		return untrailed, "" // a masked field could come as a trailer
 	}
 	return verbatim, ""
+}
+
+// unreadable is the passage of a body that cannot be looked into.
+func unreadable(r *wire.Response, why string) (passage, string) {
+	if r.Status >= 300 {
+		return emptied, why // a redirect and an error say enough with their status
+	}
+	return refused, why
 }
 
 func lookInto(h *wire.Head, r *wire.Response, x *exchange) (passage, string) {

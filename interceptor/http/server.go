@@ -31,6 +31,8 @@ type server struct {
 	taken bool // the body goes on tape
 	wire  []byte
 	taped []byte
+
+	waiting []byte // a head whose body is to be looked at first
 }
 
 // moveDown does one step with the server's bytes; more says that another may follow.
@@ -90,6 +92,7 @@ func (e *Engine) wakeClient(out *interceptor.Output) {
 // for what follows in it is the body nobody may see.
 func (e *Engine) withhold(x *exchange, why string, in []byte, out *interceptor.Output) (int, bool, error) {
 	x.answer = withheld(why)
+	e.session.Failed(wire.Fault(why))
 	return len(in), false, e.sayLocal(x, out)
 }
 
@@ -113,6 +116,15 @@ func (e *Engine) readResponse(x *exchange, in []byte, out *interceptor.Output) (
 		return size, true, e.passHead(x, verbatim, out)
 	}
 	how, why := treatment(&d.head, &d.resp, x)
+	if how == asJSON {
+		switch e.foresee(in[size:], x) {
+		case unseen:
+			return e.await(in[:size])
+		case hopeless:
+			how, why = unreadable(&d.resp, errJSON.Error())
+		}
+	}
+	d.waiting = nil
 	if how == refused {
 		return e.withhold(x, why, in, out)
 	}
@@ -285,6 +297,9 @@ func shrink(b []byte) []byte {
 // lastResponse finishes what can be finished when the server is at its end.
 func (e *Engine) lastResponse(out *interceptor.Output) error {
 	d := &e.down
+	if err := e.awaited(out); err != nil {
+		return err
+	}
 	if d.resp.Framing.By == wire.ByClose && d.state == downScrub {
 		d.wire = append(d.wire[:0], "00000000\r\n"...)
 		if err := e.releaseScrubbed(true, out); err != nil {
