@@ -68,11 +68,13 @@ demo: ## a masked SELECT, a held DROP and the replay, in two minutes (root)
 bench: build ## beside direct, haproxy and pgbouncer; rewrites docs/benchmarks.md (root; BENCH=-quick)
 	go run ./testdata/bench $(BENCH)
 
-install: build ## into $(PREFIX)/bin, with the systemd unit
+install: build ## into $(PREFIX)/bin, with the systemd unit and the approvers' group
 	install -D -m 0755 bin/chaperone $(DESTDIR)$(PREFIX)/bin/chaperone
 	install -D -m 0644 deploy/systemd/chaperone.service $(DESTDIR)/etc/systemd/system/chaperone.service
 	install -D -m 0644 deploy/systemd/chaperone.slice $(DESTDIR)/etc/systemd/system/chaperone.slice
+	install -D -m 0644 deploy/systemd/chaperone.sysusers $(DESTDIR)/usr/lib/sysusers.d/chaperone.conf
 	install -d -m 0750 $(DESTDIR)/etc/chaperone/policy.d
+	$(if $(DESTDIR),,getent group chaperone >/dev/null || groupadd --system chaperone)
 
 clean: ## what make built
 	rm -rf bin

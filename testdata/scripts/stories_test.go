@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -84,6 +85,23 @@ func TestReadmeIsTold(t *testing.T) {
 	}
 	if shown == 0 {
 		t.Error("README shows no command")
+	}
+}
+
+// TestInstallMakesTheGroupOfApprovers looks at what make install would do: here the
+// group is made, in a package's build it is left to who installs the package.
+func TestInstallMakesTheGroupOfApprovers(t *testing.T) {
+	for dest, here := range map[string]bool{"": true, "/somewhere": false} {
+		out, err := exec.Command("make", "-n", "-C", "../..", "install", "DESTDIR="+dest).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if strings.Contains(string(out), "groupadd --system chaperone") != here {
+			t.Errorf("DESTDIR=%s: %s", dest, out)
+		}
+		if !strings.Contains(string(out), dest+"/usr/lib/sysusers.d/chaperone.conf") {
+			t.Errorf("DESTDIR=%s: no sysusers.d: %s", dest, out)
+		}
 	}
 }
 
