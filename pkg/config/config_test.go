@@ -38,7 +38,7 @@ func TestDefaultsNeedNothing(t *testing.T) {
 	want := Config{
 		File: c.File, StateDir: "/var/lib/chaperone", ControlSocket: "/run/chaperone/control.sock",
 		PinDir: "/sys/fs/bpf/chaperone", Policy: "/etc/chaperone/policy.d", DrainTimeout: 30 * time.Second,
-		Listen: Listen{15001}, Log: Log{"info", "text"}, Record: Record{FlushInterval: 10 * time.Millisecond},
+		Listen: Listen{15001}, Log: Log{"info", "text"}, Record: Record{FlushInterval: 200 * time.Millisecond},
 		Hold: Hold{10 * time.Minute, time.Minute, 20, 60, 24 * time.Hour},
 	}
 	if *c != want {
