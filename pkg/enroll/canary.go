@@ -44,7 +44,13 @@ type Canaries struct {
 
 	heard    atomic.Uint64
 	mu       sync.Mutex
-	expected map[string]chan flow.Origin // by nonce
+	expected map[uint32]expected // by the canary's process
+}
+
+// expected is a canary on its way.
+type expected struct {
+	nonce   string
+	arrived chan flow.Origin
 }
 
 // Send proves that connections from dir, the directory of an enrolled cgroup, come
@@ -70,13 +76,23 @@ func (c *Canaries) send(ctx context.Context, dir string, id uint32, target netip
 	}
 	ctx, cancel := context.WithTimeout(ctx, canaryTimeout)
 	defer cancel()
-	nonce, arrived := c.expect()
-	defer c.forget(nonce)
+	nonce := newNonce()
 	cmd := exec.CommandContext(ctx, c.Command[0], append(slices.Clone(c.Command[1:]), dir, target.String(), nonce)...)
 	cmd.Env = []string{}
 	var said strings.Builder
 	cmd.Stderr = &said
-	waited := cmd.Run()
+	arrived, err := c.expect(nonce, func() (int, error) {
+		err := cmd.Start()
+		if err != nil {
+			return 0, err
+		}
+		return cmd.Process.Pid, nil
+	})
+	if err != nil {
+		return err
+	}
+	defer c.forget(cmd.Process.Pid)
+	waited := cmd.Wait()
 	select {
 	case origin := <-arrived:
 		if origin.Enrollment != id || origin.Destination != target {
@@ -91,48 +107,57 @@ func (c *Canaries) send(ctx context.Context, dir string, id uint32, target netip
 	return errors.Join(fmt.Errorf("it did not arrive (%s)", strings.TrimSpace(said.String())), waited)
 }
 
-func (c *Canaries) expect() (string, <-chan flow.Origin) {
+func newNonce() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	nonce, arrived := hex.EncodeToString(b[:]), make(chan flow.Origin, 1)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.expected == nil {
-		c.expected = map[string]chan flow.Origin{}
-	}
-	c.expected[nonce] = arrived
-	return nonce, arrived
+	return hex.EncodeToString(b[:])
 }
 
-func (c *Canaries) forget(nonce string) {
+// expect starts a canary's process and waits for it to arrive: it cannot before we know who it is.
+func (c *Canaries) expect(nonce string, start func() (pid int, err error)) (<-chan flow.Origin, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.expected, nonce)
+	pid, err := start()
+	if err != nil {
+		return nil, err
+	}
+	if c.expected == nil {
+		c.expected = map[uint32]expected{}
+	}
+	e := expected{nonce: nonce, arrived: make(chan flow.Origin, 1)}
+	c.expected[uint32(pid)] = e
+	return e.arrived, nil
+}
+
+func (c *Canaries) forget(pid int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.expected, uint32(pid))
 }
 
 // Heard is how many connections to a canary's address came so far.
 func (c *Canaries) Heard() uint64 { return c.heard.Load() }
 
-// Answer recognises a canary among the proxy's connections, and answers it. A
-// connection to a canary's address that is none is nobody's: it is not answered.
+// Answer recognises a canary among the proxy's connections, and answers it. A connection to a canary's
+// address that is none is nobody's: it is over at once, so that nobody can have many of them.
 func (c *Canaries) Answer(conn net.Conn, origin flow.Origin) bool {
 	if origin.Destination != canaryTargets[0] && origin.Destination != canaryTargets[1] {
 		return false
 	}
 	c.heard.Add(1)
-	_ = conn.SetDeadline(time.Now().Add(canaryTimeout))
-	nonce, err := bufio.NewReader(io.LimitReader(conn, 64)).ReadString('\n')
-	if err != nil {
+	c.mu.Lock()
+	e, ok := c.expected[origin.TGID]
+	c.mu.Unlock()
+	if !ok {
 		return true
 	}
-	c.mu.Lock()
-	arrived := c.expected[strings.TrimSpace(nonce)]
-	c.mu.Unlock()
-	if arrived == nil {
+	_ = conn.SetDeadline(time.Now().Add(canaryTimeout))
+	nonce, err := bufio.NewReader(io.LimitReader(conn, 64)).ReadString('\n')
+	if err != nil || strings.TrimSpace(nonce) != e.nonce {
 		return true
 	}
 	select {
-	case arrived <- origin:
+	case e.arrived <- origin:
 		fmt.Fprintln(conn, "heard")
 	default: // a second one with the same nonce
 	}

@@ -17,12 +17,12 @@ import (
 )
 
 // arrive plays a connection that says nonce to a Canaries, and returns its answer.
-func arrive(t *testing.T, c *Canaries, to, nonce string) (taken bool, answer string) {
+func arrive(t *testing.T, c *Canaries, pid uint32, to, nonce string) (taken bool, answer string) {
 	t.Helper()
 	client, server := net.Pipe()
 	done := make(chan bool)
 	go func() {
-		is := c.Answer(server, flow.Origin{Enrollment: 3, Destination: netip.MustParseAddrPort(to)})
+		is := c.Answer(server, flow.Origin{Enrollment: 3, TGID: pid, Destination: netip.MustParseAddrPort(to)})
 		server.Close()
 		done <- is
 	}()
@@ -35,21 +35,28 @@ func arrive(t *testing.T, c *Canaries, to, nonce string) (taken bool, answer str
 
 func TestOnlyAnExpectedCanaryIsAnswered(t *testing.T) {
 	c := &Canaries{}
-	nonce, arrived := c.expect()
-	if taken, answer := arrive(t, c, "192.0.2.1:9", "guess"); !taken || answer != "" {
+	nonce := newNonce()
+	arrived, err := c.expect(nonce, func() (int, error) { return 7, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if taken, answer := arrive(t, c, 7, "192.0.2.1:9", "guess"); !taken || answer != "" {
 		t.Errorf("a guess: taken %v, answered %q", taken, answer)
 	}
-	if taken, answer := arrive(t, c, "192.0.2.1:9", nonce); !taken || answer != "heard\n" {
+	if taken, answer := arrive(t, c, 8, "192.0.2.1:9", nonce); !taken || answer != "" {
+		t.Errorf("another process: taken %v, answered %q", taken, answer)
+	}
+	if taken, answer := arrive(t, c, 7, "192.0.2.1:9", nonce); !taken || answer != "heard\n" {
 		t.Errorf("the canary: taken %v, answered %q", taken, answer)
 	}
 	if o := <-arrived; o.Enrollment != 3 {
 		t.Errorf("it arrived as %+v", o)
 	}
-	c.forget(nonce)
-	if _, answer := arrive(t, c, "[2001:db8::1]:9", nonce); answer != "" {
+	c.forget(7)
+	if _, answer := arrive(t, c, 7, "[2001:db8::1]:9", nonce); answer != "" {
 		t.Errorf("answered again: %q", answer)
 	}
-	if taken, _ := arrive(t, c, "192.0.2.1:10", nonce); taken {
+	if taken, _ := arrive(t, c, 7, "192.0.2.1:10", nonce); taken {
 		t.Error("another's connection was taken")
 	}
 }
