@@ -28,6 +28,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -90,6 +91,7 @@ var (
 	ErrNoBPFFS = errors.New("no bpf file system")
 	ErrNoRight = errors.New("not permitted to load BPF programs")
 	ErrBusy    = errors.New("another process uses the pin directory")
+	ErrVersion = errors.New("pinned by another version of Chaperone")
 )
 
 // Open loads the maps and attaches the programs at the cgroup root, taking over what an
@@ -151,15 +153,33 @@ func (d *Door) openMaps() error {
 		return fmt.Errorf("pin maps: %w", err)
 	}
 	for _, name := range sharedMaps {
-		m := spec.Maps[name]
-		m.Pinning = ebpf.PinByName
-		d.maps[name], err = ebpf.NewMapWithOptions(m, ebpf.MapOptions{PinPath: d.pin("maps")})
-		if err != nil {
+		spec.Maps[name].Pinning = ebpf.PinByName
+		if d.maps[name], err = d.openMap(name, spec.Maps[name]); err != nil {
 			return fmt.Errorf("map %s: %w", name, err)
 		}
 	}
 	return nil
 }
+
+// openMap makes a map, or takes the one that is pinned. What another version of Chaperone pinned for connections is
+// made anew: they ended with that daemon. What holds enrollments is never thrown away.
+func (d *Door) openMap(name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
+	options := ebpf.MapOptions{PinPath: d.pin("maps")}
+	m, err := ebpf.NewMapWithOptions(spec, options)
+	if !errors.Is(err, ebpf.ErrMapIncompatible) {
+		return m, err
+	}
+	if !slices.Contains(connectionMaps, name) {
+		return nil, fmt.Errorf("%w: %w", ErrVersion, err)
+	}
+	if err := os.Remove(d.pin("maps", name)); err != nil {
+		return nil, fmt.Errorf("unpin: %w", err)
+	}
+	return ebpf.NewMapWithOptions(spec, options)
+}
+
+// connectionMaps hold what is remembered of connections, for as long as they live.
+var connectionMaps = []string{captureMapOrigins, captureMapArrivals, captureMapAccepted, captureMapHandovers}
 
 var sharedMaps = []string{captureMapOrigins, captureMapArrivals, captureMapAccepted, captureMapHandovers, captureMapEnrolled, captureMapLevels, captureMapCounts}
 

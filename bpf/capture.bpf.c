@@ -55,6 +55,7 @@ static __always_inline void remember(struct bpf_sock_addr *ctx, struct origin *o
 	o->netns = proxy_netns;
 	o->time = bpf_ktime_get_ns();
 	o->tgid = id >> 32;
+	o->tid = (__u32)id;
 	o->uid = (__u32)bpf_get_current_uid_gid();
 	o->armed = 1;
 }

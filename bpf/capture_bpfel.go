@@ -40,6 +40,8 @@ type captureOrigin struct {
 	Uid        uint32
 	Decided    uint32
 	Armed      uint32
+	Tid        uint32
+	Pad        uint32
 }
 
 type captureTally uint32

@@ -42,7 +42,7 @@ func (d *Door) Origin(conn syscall.Conn) (flow.Origin, error) {
 	return flow.Origin{
 		Destination: netip.AddrPortFrom(netip.AddrFrom16(o.Addr).Unmap(), uint16(o.Port)),
 		Enrollment:  o.Enrollment, Cookie: o.Cookie, CgroupID: o.Cgroup, NetNS: o.Netns,
-		TGID: o.Tgid, UID: o.Uid, Time: time.Duration(o.Time),
+		TGID: o.Tgid, TID: o.Tid, UID: o.Uid, Time: time.Duration(o.Time),
 	}, nil
 }
 

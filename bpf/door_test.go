@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cilium/ebpf"
 )
 
 func TestOriginReachesTheAcceptedSocket(t *testing.T) {
@@ -30,7 +33,7 @@ func TestOriginReachesTheAcceptedSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := netip.MustParseAddrPort("203.0.113.9:5432"); o.Destination != want || o.Enrollment != 7 || int(o.TGID) != cmd.Process.Pid {
+	if want := netip.MustParseAddrPort("203.0.113.9:5432"); o.Destination != want || o.Enrollment != 7 || int(o.TGID) != cmd.Process.Pid || o.TID != o.TGID {
 		t.Errorf("origin is %+v", o)
 	}
 	if _, err := bufio.NewReader(conn).ReadString('\n'); err != nil {
@@ -40,6 +43,62 @@ func TestOriginReachesTheAcceptedSocket(t *testing.T) {
 	conn.Close()
 	if err := cmd.Wait(); err != nil || out.String() != "got there\n" {
 		t.Errorf("the client ended with %v and said %q", err, out.String())
+	}
+}
+
+func TestTheThreadThatConnectedIsKnown(t *testing.T) {
+	h := newHouse(t)
+	tid := run(t, h.cgroup, "thread", "203.0.113.9:1")
+	if len(h.origins) != 1 || fmt.Sprint(h.origins[0].TID) != tid || h.origins[0].TID == h.origins[0].TGID {
+		t.Errorf("thread %s, origins %+v", tid, h.origins)
+	}
+}
+
+// pinOther puts a map as another version has it in a pinned one's place.
+func pinOther(t *testing.T, h *house, name string) {
+	t.Helper()
+	spec, err := loadCapture()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := spec.Maps[name]
+	other.ValueSize += 4
+	other.Key, other.Value = nil, nil
+	m, err := ebpf.NewMap(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if err := os.Remove(h.pin("maps", name)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Pin(h.pin("maps", name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnotherVersionsConnectionsAreForgottenItsEnrollmentsAreNot(t *testing.T) {
+	h := newHouse(t)
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	pinOther(t, h, captureMapHandovers)
+	d, err := Open(h.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Enroll(h.cgroup, 7); err != nil {
+		t.Fatal(err)
+	}
+	if got := run(t, h.cgroup, "socket", "2", "3", "1"); got != "EPERM" {
+		t.Errorf("a raw socket: %q", got)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	pinOther(t, h, captureMapEnrolled)
+	if _, err := Open(h.options); !errors.Is(err, ErrVersion) {
+		t.Errorf("enrollments of another version: %v", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -18,7 +19,7 @@ type probeFunc func(args []string) (string, error)
 
 func runProbe(name string, args []string) int {
 	do, ok := map[string]probeFunc{
-		"tcp": probeTCP, "mapped": probeMapped, "nonblock": probeNonblock, "fastopen": probeFastOpen,
+		"tcp": probeTCP, "thread": probeThread, "mapped": probeMapped, "nonblock": probeNonblock, "fastopen": probeFastOpen,
 		"again": probeAgain, "older": probeOlder, "older-twice": probeOlderTwice, "uring": probeURing,
 		"socket": probeSocket, "sendto": probeSendto, "connect-udp": probeConnectUDP, "option": probeOption,
 		"device": probeDevice, "bind": probeBind, "churn": probeChurn,
@@ -88,6 +89,21 @@ func probeTCP(args []string) (string, error) {
 		return "", err
 	}
 	return told(fd)
+}
+
+// probeThread connects in a thread of its own, and says which.
+func probeThread(args []string) (string, error) {
+	runtime.LockOSThread()
+	said := make(chan string)
+	failed := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never the first thread: that one is locked as well
+		_, err := probeTCP(args)
+		failed <- err
+		said <- strconv.Itoa(unix.Gettid())
+	}()
+	err := <-failed
+	return <-said, err
 }
 
 // probeMapped: an AF_INET6 socket and ::ffff:a.b.c.d.

@@ -11,8 +11,10 @@
 
 /* Where a socket wanted to go, and who asked.
  *
- *   0        16     20           24       32       40      48     56     60    64        68      72
- *   | addr   | port | enrollment | cookie | cgroup | netns | time | tgid | uid | decided | armed |
+ *   0        16     20           24       32       40      48     56     60    64        68      72    76    80
+ *   | addr   | port | enrollment | cookie | cgroup | netns | time | tgid | uid | decided | armed | tid | pad |
+ *
+ * Its size is its version: maps that an earlier daemon pinned with another one are made anew (bpf.go).
  */
 struct origin {
 	__u8 addr[16];    /* IPv4 as ::ffff:a.b.c.d */
@@ -26,6 +28,8 @@ struct origin {
 	__u32 uid;
 	__u32 decided; /* the enrollment whose own program has just decided; the root takes it off */
 	__u32 armed;   /* good for one SYN: a later dial on the same socket finds no origin */
+	__u32 tid;     /* the thread that called connect: its process may have lost its first one */
+	__u32 pad;
 };
 
 /* The client's end of a connection that is on its way to the proxy. */

@@ -162,6 +162,9 @@ func (h *house) openKernel(ctx context.Context) error {
 	if errors.Is(err, bpf.ErrBusy) {
 		return api.Hint(err, "another chaperone uses these pins: stop it, or name others with --pin-dir")
 	}
+	if errors.Is(err, bpf.ErrVersion) {
+		return api.Hint(err, "chaperone cleanup, which frees what is enrolled, then start again and enroll again")
+	}
 	if err != nil {
 		return err
 	}

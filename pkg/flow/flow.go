@@ -56,6 +56,7 @@ type Origin struct {
 	CgroupID    uint64         // of the task that called connect
 	NetNS       uint64         // network namespace cookie
 	TGID        uint32
+	TID         uint32 // the thread that called connect
 	UID         uint32
 	Time        time.Duration // CLOCK_MONOTONIC at connect
 }

@@ -60,12 +60,12 @@ type program struct {
 	argv string
 }
 
-func programOf(pid int) (program, bool) {
-	exe, err := keyOf(filepath.Join(proc(pid), "exe"))
+func programOf(dir string) (program, bool) {
+	exe, err := keyOf(filepath.Join(dir, "exe"))
 	if err != nil {
 		return program{}, false
 	}
-	argv, err := readSome(filepath.Join(proc(pid), "cmdline"), maxArgv)
+	argv, err := readSome(filepath.Join(dir, "cmdline"), maxArgv)
 	return program{exe, string(argv)}, err == nil
 }
 
@@ -81,18 +81,18 @@ func (r *Reader) Read(o flow.Origin) flow.Process {
 		return p
 	}
 	p.Start = start
-	k := key{p.PID, start}
-	now, ok := programOf(p.PID)
+	k, dir := key{p.PID, start}, living(o)
+	now, ok := programOf(dir)
 	if known, recent := r.recall(k, now); ok && recent {
 		known.UID = o.UID
 		return known
 	}
 	p.Partial = false
-	r.fill(&p)
+	r.fill(&p, dir)
 	if again, err := startOf(p.PID); err != nil || again != start {
 		return flow.Process{PID: p.PID, UID: o.UID, Partial: true} // what was read may be another's
 	}
-	if after, still := programOf(p.PID); !ok || !still || after != now {
+	if after, still := programOf(dir); !ok || !still || after != now {
 		p.Partial = true // it was read across an exec
 		return p
 	}
@@ -102,9 +102,8 @@ func (r *Reader) Read(o flow.Origin) flow.Process {
 	return p
 }
 
-// fill reads what /proc says of a process.
-func (r *Reader) fill(p *flow.Process) {
-	dir := proc(p.PID)
+// fill reads what dir, a process's or a thread's in /proc, says of it.
+func (r *Reader) fill(p *flow.Process, dir string) {
 	var err error
 	if p.Exe, err = os.Readlink(filepath.Join(dir, "exe")); err != nil {
 		p.Partial = true
@@ -142,6 +141,35 @@ func (r *Reader) remember(k key, now program, p flow.Process) {
 }
 
 func proc(pid int) string { return filepath.Join("/proc", strconv.Itoa(pid)) }
+
+// living is where a connection's process can be read: in its own directory, or, when its first thread has
+// ended and left nothing there while others go on, in that of the thread that connected, or of another.
+func living(o flow.Origin) string {
+	dir := proc(int(o.TGID))
+	if !ended(dir) {
+		return dir
+	}
+	tasks := filepath.Join(dir, "task")
+	if own := filepath.Join(tasks, strconv.Itoa(int(o.TID))); !ended(own) {
+		return own
+	}
+	others, err := os.ReadDir(tasks)
+	if err != nil {
+		return dir
+	}
+	for _, t := range others {
+		if other := filepath.Join(tasks, t.Name()); !ended(other) {
+			return other
+		}
+	}
+	return dir
+}
+
+// ended says that a thread, by its directory in /proc, runs no more: it has no program.
+func ended(dir string) bool {
+	_, err := os.Readlink(filepath.Join(dir, "exe"))
+	return err != nil
+}
 
 var errStat = errors.New("malformed stat")
 

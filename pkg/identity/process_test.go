@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +93,38 @@ func TestAProcessThatIsGoneIsPartial(t *testing.T) {
 	}
 	if p := New().Read(origin(t, cmd.Process.Pid)); !p.Partial || p.PID != cmd.Process.Pid || p.Exe != "" {
 		t.Errorf("read %+v", p)
+	}
+}
+
+// leaderless has its first thread end (SYS_exit, 60 or 93) while another goes on, and says which one that is.
+const leaderless = `
+import ctypes, platform, threading
+def go_on():
+    while "State:\tZ" not in open("/proc/self/status").read(): pass
+    print(threading.get_native_id(), flush=True)
+    input()
+threading.Thread(target=go_on).start()
+ctypes.CDLL(None).syscall(60 if platform.machine() == "x86_64" else 93, 0)`
+
+func TestAProcessWithoutItsFirstThreadIsReadWhole(t *testing.T) {
+	cmd, say := child(t, `exec python3 -c "$1"`, leaderless)
+	tid, err := strconv.Atoi(strings.TrimSpace(say("")))
+	if err != nil || tid == cmd.Process.Pid {
+		t.Fatalf("thread %d of %d: %v", tid, cmd.Process.Pid, err)
+	}
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, connected := range map[string]int{"by the thread that connected": tid, "by another": cmd.Process.Pid} {
+		t.Run(name, func(t *testing.T) {
+			o := origin(t, cmd.Process.Pid)
+			o.TID = uint32(connected)
+			p := New().Read(o)
+			if p.Partial || p.PID != cmd.Process.Pid || !strings.Contains(p.Exe, "python3") || p.ExeSHA256 == "" || len(p.Argv) != 3 || p.Cgroup != cgroupOf(string(own)) {
+				t.Errorf("read %+v", p)
+			}
+		})
 	}
 }
 
