@@ -1,7 +1,9 @@
 package enroll
 
 import (
+	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,23 +24,16 @@ var undoing = []struct {
 // advisoryProcesses bounds how many processes of a cgroup are looked at.
 const advisoryProcesses = 256
 
-// Advisory says why the processes of an enrolled cgroup could undo the enrollment,
-// "" when none of them could. A process in a user namespace of its own has no
-// such power outside of it and is not meant.
+// Advisory says why the processes of an enrolled cgroup, or of one below it, could
+// undo the enrollment, "" when none of them could. A process in a user namespace of its own has
+// no such power outside of it and is not meant; nor is a canary of this process's.
 func Advisory(root, cgroup string) string {
-	data, err := os.ReadFile(filepath.Join(root, cgroup, "cgroup.procs"))
-	if err != nil {
-		return ""
-	}
 	own, err := os.Readlink("/proc/self/ns/user")
 	if err != nil {
 		return ""
 	}
-	for i, pid := range strings.Fields(string(data)) {
-		if i == advisoryProcesses {
-			break
-		}
-		if theirs, err := os.Readlink(filepath.Join("/proc", pid, "ns/user")); err != nil || theirs != own {
+	for _, pid := range members(filepath.Join(root, cgroup)) {
+		if theirs, err := os.Readlink(filepath.Join("/proc", pid, "ns/user")); err != nil || theirs != own || isCanary(pid) {
 			continue
 		}
 		held := effective(pid)
@@ -49,6 +44,42 @@ func Advisory(root, cgroup string) string {
 		}
 	}
 	return ""
+}
+
+// members are the processes of a cgroup and of those below it, up to advisoryProcesses.
+func members(dir string) []string {
+	var pids []string
+	_ = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() != "cgroup.procs" {
+			return nil // a cgroup that went meanwhile
+		}
+		data, _ := os.ReadFile(name)
+		pids = append(pids, strings.Fields(string(data))...)
+		if len(pids) >= advisoryProcesses {
+			pids = pids[:advisoryProcesses]
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return pids
+}
+
+// isCanary says that a process is a child of ours that runs our own program, or is about to.
+func isCanary(pid string) bool {
+	text, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+	if err != nil {
+		return false
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 2 || fields[1] != strconv.Itoa(os.Getpid()) {
+		return false
+	}
+	theirs, err := os.Stat(filepath.Join("/proc", pid, "exe"))
+	if err != nil {
+		return false
+	}
+	ours, err := os.Stat("/proc/self/exe")
+	return err == nil && os.SameFile(theirs, ours)
 }
 
 // effective is a process's effective capability set; 0 when it is gone.

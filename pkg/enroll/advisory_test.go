@@ -2,11 +2,24 @@ package enroll
 
 import (
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 )
+
+const (
+	self         = "/proc/self/exe"
+	waitVariable = "CHAPERONE_TEST_WAITS"
+)
+
+// TestWaiting is a child that runs our own program, as a canary is.
+func TestWaiting(t *testing.T) {
+	if os.Getenv(waitVariable) != "" {
+		_, _ = io.ReadAll(os.Stdin)
+	}
+}
 
 func TestAdvisoryNamesWhoCouldUndoIt(t *testing.T) {
 	root, err := Root()
@@ -14,12 +27,14 @@ func TestAdvisoryNamesWhoCouldUndoIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		name string
-		as   *Account
-		want string
+		name    string
+		program string
+		as      *Account
+		want    string
 	}{
-		{"root", nil, "CAP_SYS_ADMIN"},
-		{"user", &Account{UID: 65534, GID: 65534}, ""},
+		{"root", "/bin/cat", nil, "CAP_SYS_ADMIN"},
+		{"user", "/bin/cat", &Account{UID: 65534, GID: 65534}, ""},
+		{"canary", self, nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			yard := NewYard(root, "advisory-test")
@@ -32,12 +47,20 @@ func TestAdvisoryNamesWhoCouldUndoIt(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			cmd := exec.Command("/bin/cat")
+			cmd := exec.Command(c.program)
+			if c.program == self {
+				cmd = exec.Command(self, "-test.run=^TestWaiting$")
+				cmd.Env = []string{waitVariable + "=1"}
+			}
 			in, err := cmd.StdinPipe()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := Start(cmd, root+cgroup, c.as); err != nil {
+			below := root + cgroup + "/below" // whoever can make cgroups is not out of sight in one
+			if err := os.Mkdir(below, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := Start(cmd, below, c.as); err != nil {
 				t.Fatal(err)
 			}
 			got := Advisory(root, cgroup)
