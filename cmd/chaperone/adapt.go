@@ -79,9 +79,10 @@ func (h *house) sources() metrics.Sources {
 		Asks:   h.desk.Counts,
 		Kernel: h.kernelCounts,
 		Canary: func() (time.Time, bool) {
-			c := h.lastCanary()
+			c := h.worstCanary()
 			return c.Verified, c.Error == ""
 		},
+		Failing: h.failing,
 		Policy: func() metrics.Policy {
 			generation, loaded, err := h.law.standing()
 			return metrics.Policy{Generation: generation, Loaded: loaded, Rejected: err != nil}

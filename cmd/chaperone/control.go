@@ -82,10 +82,10 @@ func (h *house) status(ctx context.Context) (api.Status, error) {
 	}
 	return api.Status{
 		Version: version, Host: host, PID: os.Getpid(), Started: h.started, Draining: h.closing.Err() != nil,
-		Policy: h.policyStatus(), Canary: h.lastCanary(),
+		Policy: h.policyStatus(), Canary: h.worstCanary(),
 		Recorder:    recorder,
 		Enrollments: enrollments, Flows: len(h.server.Flows()), Asks: h.desk.Counts()[approval.Pending],
-		Notes: h.notes,
+		Notes: h.shortcomings(),
 	}, nil
 }
 

@@ -76,6 +76,25 @@ func examine(c *config.Config) []finding {
 	return findings
 }
 
+// survey looks at the host as doctor does, for status. It takes a second or so.
+func (h *house) survey() {
+	notes := []string{}
+	for _, f := range examine(h.config) {
+		if !f.OK {
+			notes = append(notes, f.Name+": "+f.Effect)
+		}
+	}
+	h.notes.Store(&notes)
+}
+
+// shortcomings are what survey found so far.
+func (h *house) shortcomings() []string {
+	if notes := h.notes.Load(); notes != nil {
+		return *notes
+	}
+	return nil
+}
+
 func needed(name string, ok bool, good, bad string) finding {
 	f := limited(name, ok, good, bad)
 	f.Needed = true

@@ -21,8 +21,11 @@ func newEnroll() *cobra.Command {
 		if e.Uncovered > 0 {
 			text += fmt.Sprintf("; %d older connections could not be ended (restart the processes)", e.Uncovered)
 		}
-		if e.Verified.IsZero() {
-			text += "; the canary FAILED: see chaperone status"
+		switch {
+		case e.Error != "":
+			text += "; the canary FAILED: " + e.Error
+		case e.Verified.IsZero():
+			text += "; it is not verified"
 		}
 		return text
 	})

@@ -12,8 +12,21 @@ import (
 
 // proof is what a canary found.
 type proof struct {
-	at  time.Time // when one last came through
-	err string    // of the last attempt
+	at    time.Time // when one last came through
+	err   string    // of the last attempt
+	since time.Time // when the first of those failed that did since; zero: the last one came through
+}
+
+// told is p after another canary.
+func (p proof) told(err error, now time.Time) proof {
+	if err == nil {
+		return proof{at: now}
+	}
+	p.err = err.Error()
+	if p.since.IsZero() {
+		p.since = now
+	}
+	return p
 }
 
 // prove sends a canary out of an enrollment and journals what came of it.
@@ -28,16 +41,13 @@ func (h *house) prove(ctx context.Context, e enroll.Enrollment) error {
 		h.tenants.mu.Unlock()
 		return nil // killed with the cgroup it was sent from
 	}
-	p := h.tenants.proofs[e.ID]
-	p.err = ""
-	if err != nil {
-		p.err = err.Error()
-		h.tenants.latest.Error = err.Error()
-	} else {
-		p.at = time.Now()
-		h.tenants.latest = api.Canary{Verified: p.at}
+	p := h.tenants.proofs[e.ID].told(err, time.Now())
+	if there {
+		h.tenants.proofs[e.ID] = p
 	}
-	h.tenants.proofs[e.ID] = p
+	if err == nil {
+		h.tenants.verified = p.at
+	}
 	h.tenants.mu.Unlock()
 	if err != nil {
 		h.log.Error("canary failed: connections of this enrollment are not proved to come here", "identity", e.Identity, "cgroup", e.Cgroup, "err", err)
@@ -48,9 +58,37 @@ func (h *house) prove(ctx context.Context, e enroll.Enrollment) error {
 	})
 }
 
-// lastCanary is what status says of all of them.
-func (h *house) lastCanary() api.Canary {
+// worstCanary is what status says of all of them: the enrollment that fails for
+// longest, if one does. That others are well must not hide it.
+func (h *house) worstCanary() api.Canary {
+	enrolled := h.tenants.registry.List()
 	h.tenants.mu.Lock()
 	defer h.tenants.mu.Unlock()
-	return h.tenants.latest
+	worst := api.Canary{Verified: h.tenants.verified}
+	for _, e := range enrolled {
+		p := h.tenants.proofs[e.ID]
+		if p.err == "" {
+			continue
+		}
+		worst.Failing++
+		if worst.Since.IsZero() || p.since.Before(worst.Since) {
+			worst.Error, worst.Since, worst.Cgroup, worst.Identity = p.err, p.since, e.Cgroup, e.Identity
+		}
+	}
+	return worst
+}
+
+// failing counts the enrollments of each identity whose last canary failed.
+func (h *house) failing() map[string]int {
+	enrolled := h.tenants.registry.List()
+	h.tenants.mu.Lock()
+	defer h.tenants.mu.Unlock()
+	count := map[string]int{}
+	for _, e := range enrolled {
+		count[e.Identity] += 0 // one that is well is shown as well
+		if h.tenants.proofs[e.ID].err != "" {
+			count[e.Identity]++
+		}
+	}
+	return count
 }

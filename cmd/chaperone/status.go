@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,25 +59,33 @@ func printStatus(s api.Status) error {
 }
 
 func remarks(e api.Enrollment) string {
-	text := ""
+	var all []string
+	if e.Error != "" {
+		all = append(all, "NOT VERIFIED since "+ago(e.ErrorSince)+": "+e.Error)
+	}
 	if e.Advisory != "" {
-		text = "advisory: " + e.Advisory
+		all = append(all, "advisory: "+e.Advisory)
 	}
 	if e.Uncovered > 0 {
-		text += fmt.Sprintf(" %d uncovered connections", e.Uncovered)
+		all = append(all, fmt.Sprintf("%d uncovered connections", e.Uncovered))
 	}
-	return text
+	return strings.Join(all, "; ")
 }
 
+// canary is the worst of all enrollments, in a line.
 func canary(c api.Canary) string {
 	text := "never verified"
 	if !c.Verified.IsZero() {
 		text = "verified " + ago(c.Verified)
 	}
-	if c.Error != "" {
-		text += "; last attempt FAILED: " + c.Error
+	if c.Failing == 0 {
+		return text
 	}
-	return text
+	worst := fmt.Sprintf("FAILED for %s of %s, since %s: %s", c.Cgroup, c.Identity, ago(c.Since), c.Error)
+	if c.Failing > 1 {
+		worst = fmt.Sprintf("%s; and for %d more", worst, c.Failing-1)
+	}
+	return worst + "; " + text
 }
 
 func ago(t time.Time) string {

@@ -27,7 +27,7 @@ type tenancy struct {
 	proofs    map[uint32]proof
 	uncovered map[uint32]int
 	leaving   map[string]bool // cgroups that are being emptied
-	latest    api.Canary
+	verified  time.Time       // when a canary last came through, from wherever
 }
 
 // admitTenant enrolls a cgroup, ends what its processes had open before, and proves it.
@@ -82,9 +82,10 @@ func (h *house) tenant(e enroll.Enrollment) api.Enrollment {
 	flows := h.flowsBy(func(f flow.Flow) string { return f.Identity })
 	h.tenants.mu.Lock()
 	defer h.tenants.mu.Unlock()
+	p := h.tenants.proofs[e.ID]
 	return api.Enrollment{
 		ID: e.ID, Identity: e.Identity, Cgroup: e.Cgroup, Source: e.Source, Since: e.Since,
-		Verified: h.tenants.proofs[e.ID].at, Flows: flows[e.Identity], Uncovered: h.tenants.uncovered[e.ID],
+		Verified: p.at, Error: p.err, ErrorSince: p.since, Flows: flows[e.Identity], Uncovered: h.tenants.uncovered[e.ID],
 		Advisory: enroll.Advisory(h.tenants.root, e.Cgroup),
 	}
 }
@@ -190,6 +191,10 @@ func (h *house) enrolledFor(cgroup string) (string, bool) {
 
 // parted journals the end of an enrollment.
 func (h *house) parted(e enroll.Enrollment, why string) error {
+	h.tenants.mu.Lock()
+	delete(h.tenants.proofs, e.ID)
+	delete(h.tenants.uncovered, e.ID)
+	h.tenants.mu.Unlock()
 	return h.record.Log(flow.Event{Type: flow.EnrollmentEnded, Identity: e.Identity,
 		Result: map[string]any{"enrollment": e.ID, "cgroup": e.Cgroup, "why": why}})
 }

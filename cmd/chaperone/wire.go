@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chaperone-dev/chaperone/bpf"
@@ -43,10 +44,10 @@ type house struct {
 	server    *interceptor.Server
 	control   *api.Server
 	meter     *metrics.Metrics
-	notes     []string // what this host cannot enforce
 
 	counting sync.Mutex // guards turned
 	turned   map[string]uint64
+	notes    atomic.Pointer[[]string] // what this host cannot enforce; nil: not looked at yet
 
 	shutdown context.CancelFunc // begins the drain
 	closing  context.Context    // ends when the drain begins

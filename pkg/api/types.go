@@ -36,8 +36,13 @@ type PolicyStatus struct {
 
 // Canary is a connection that proves the redirect, end to end.
 type Canary struct {
-	Verified time.Time `json:"verified,omitzero"` // when one last came through; zero: never
-	Error    string    `json:"error,omitempty"`   // of the last attempt
+	Verified time.Time `json:"verified,omitzero"` // when one last came through, from any enrollment; zero: never
+	// Failing is how many enrollments failed their last canary. What follows is of the one that does for longest.
+	Failing  int       `json:"failing,omitempty"`
+	Error    string    `json:"error,omitempty"`
+	Since    time.Time `json:"since,omitzero"`
+	Cgroup   string    `json:"cgroup,omitempty"`
+	Identity string    `json:"identity,omitempty"`
 }
 
 // RecorderStatus is the record's health.
@@ -92,7 +97,10 @@ type Enrollment struct {
 	Since    time.Time `json:"since"`
 	// Verified is when a canary last came through from this cgroup; zero: never.
 	Verified time.Time `json:"verified,omitzero"`
-	Flows    int       `json:"flows"`
+	// Error is why the last canary did not, and ErrorSince when they began to fail.
+	Error      string    `json:"error,omitempty"`
+	ErrorSince time.Time `json:"error_since,omitzero"`
+	Flows      int       `json:"flows"`
 	// Advisory says why the enrolled processes could undo the enrollment, "" when they cannot.
 	Advisory string `json:"advisory,omitempty"`
 	// Uncovered counts connections from before the enrollment that could not be ended.

@@ -11,9 +11,11 @@ type Sources struct {
 	Asks func() map[string]int // by state
 	// Kernel brings the counters of the BPF programs, by event.
 	Kernel func() (map[string]uint64, error)
-	Canary func() (verified time.Time, ok bool) // when one last came through, and whether the last one did
-	Policy func() Policy
-	Seq    func() uint64 // of the record's newest entry
+	Canary func() (verified time.Time, ok bool) // when one last came through, and whether the last of every enrollment did
+	// Failing counts the enrollments whose last canary failed, by identity.
+	Failing func() map[string]int
+	Policy  func() Policy
+	Seq     func() uint64 // of the record's newest entry
 }
 
 // Policy is the state of the policy.
@@ -26,7 +28,7 @@ type Policy struct {
 // scrape collects from Sources.
 type scrape struct {
 	Sources
-	asks, kernel, kernelOK, canary, canaryOK, generation, loaded, rejected, seq *prometheus.Desc
+	asks, kernel, kernelOK, canary, canaryOK, failing, generation, loaded, rejected, seq *prometheus.Desc
 }
 
 func (s Sources) collector() prometheus.Collector {
@@ -39,7 +41,8 @@ func (s Sources) collector() prometheus.Collector {
 		kernel:     desc("kernel_events_total", "What the BPF programs counted.", "event"),
 		kernelOK:   desc("kernel_readable", "1 when the BPF programs' counters could be read."),
 		canary:     desc("canary_verified_timestamp_seconds", "When a canary connection last came through; 0: never."),
-		canaryOK:   desc("canary_ok", "1 when the last canary came through."),
+		canaryOK:   desc("canary_ok", "1 when the last canary of every enrollment came through."),
+		failing:    desc("canary_failing", "Enrollments whose last canary failed.", "identity"),
 		generation: desc("policy_generation", "Generation of the policy in force."),
 		loaded:     desc("policy_loaded_timestamp_seconds", "When the policy in force was loaded."),
 		rejected:   desc("policy_rejected", "1 when the last edit of the policy was not taken."),
@@ -64,6 +67,11 @@ func (s *scrape) Collect(out chan<- prometheus.Metric) {
 		verified, ok := s.Canary()
 		gauge(s.canary, seconds(verified))
 		gauge(s.canaryOK, truth(ok))
+	}
+	if s.Failing != nil {
+		for identity, n := range s.Failing() {
+			gauge(s.failing, float64(n), identity)
+		}
 	}
 	if s.Policy != nil {
 		p := s.Policy()
