@@ -84,20 +84,41 @@ func (h *house) strangers() {
 
 // clearOut evicts what a daemon before this one left of runs that are over. It is
 // done before anything can begin here: a run whose command is about to start is empty as well.
-func (h *house) clearOut() { h.evictEmpty("run", 0) }
-
-// evictEmpty removes cgroups that were made here, for runs or pids, and have been
-// there for some time, once nobody is left in them.
-func (h *house) evictEmpty(source string, since time.Duration) {
+func (h *house) clearOut() {
 	for _, e := range h.tenants.registry.List() {
-		made := strings.HasPrefix(e.Source, source) && time.Since(e.Since) > since
-		if !made || !enroll.Empty(h.tenants.root, e.Cgroup) {
-			continue
-		}
-		if err := h.evict(e.Cgroup); err != nil {
-			h.log.Warn("an empty cgroup not removed", "cgroup", e.Cgroup, "err", err)
+		if strings.HasPrefix(e.Source, "run") {
+			h.evictIfEmpty(e)
 		}
 	}
+}
+
+// evictEmpty removes cgroups that were made here, for runs or pids, and have been
+// ready for some time, once nobody is left in them.
+func (h *house) evictEmpty(source string, since time.Duration) {
+	for _, e := range h.tenants.registry.List() {
+		if strings.HasPrefix(e.Source, source) && time.Since(h.ready(e)) > since {
+			h.evictIfEmpty(e)
+		}
+	}
+}
+
+func (h *house) evictIfEmpty(e enroll.Enrollment) {
+	if !enroll.Empty(h.tenants.root, e.Cgroup) {
+		return
+	}
+	if err := h.evict(e.Cgroup); err != nil && !errors.Is(err, api.ErrNotFound) { // given back meanwhile
+		h.log.Warn("an empty cgroup not removed", "cgroup", e.Cgroup, "err", err)
+	}
+}
+
+// ready is since when an enrollment can be moved into: a canary that is still out comes first.
+func (h *house) ready(e enroll.Enrollment) time.Time {
+	h.tenants.mu.Lock()
+	defer h.tenants.mu.Unlock()
+	if p := h.tenants.proofs[e.ID]; p.at.After(e.Since) {
+		return p.at
+	}
+	return e.Since.Add(settleTime) // enough for the first
 }
 
 // random is a short name nobody guesses.

@@ -13,7 +13,7 @@ import (
 const (
 	reconcileEvery = 2 * time.Second
 	canaryEvery    = time.Minute
-	settleTime     = 10 * time.Second // in which a process is moved into a cgroup that was made for it
+	settleTime     = 10 * time.Second // in which a process starts in, or is moved into, a cgroup that was made for it
 )
 
 // keepEnrolled makes the enrollments what policy and host say, until ctx ends.
@@ -55,6 +55,7 @@ func (h *house) letGo() {
 func (h *house) reconcile(ctx context.Context) {
 	h.letGo()
 	h.evictEmpty("pid ", settleTime)
+	h.evictEmpty("run", settleTime) // of a `chaperone run` that was killed
 	for _, identity := range h.law.policy().Identities() {
 		if len(identity.Match) > 0 {
 			h.enrollMatching(ctx, identity)

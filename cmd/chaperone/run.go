@@ -107,7 +107,8 @@ func runWith(ctx context.Context, l landlord, identity, path string, command []s
 		return err
 	}
 	code, err := runIn(place.CgroupPath, path, command, as)
-	if released := l.Release(context.WithoutCancel(ctx), place.ID); released != nil { // the next daemon clears it out
+	released := l.Release(context.WithoutCancel(ctx), place.ID)
+	if released != nil && !errors.Is(released, api.ErrNotFound) { // the daemon, or the next one, clears it out
 		fmt.Fprintf(os.Stderr, "chaperone: the run's cgroup stays enrolled: %v\n", released)
 	}
 	if err != nil {
