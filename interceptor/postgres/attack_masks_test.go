@@ -1,8 +1,13 @@
 package postgres
 
 import (
+	"bytes"
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
 )
@@ -33,4 +38,135 @@ func TestCopyFieldsAreWhereTheServerEndsThem(t *testing.T) {
 		}
 	}
 	leaksIn(t, "the tape", w.tapes.everything(interceptor.TapeDown))
+}
+
+// destination is the server's address, as flows have it.
+func (w *watched) destination() netip.AddrPort {
+	return netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", postgres.port))
+}
+
+// asks runs texts one by one and tells their rows and notices.
+func (a *attacker) asks(texts ...string) (said string) {
+	a.t.Helper()
+	for _, text := range texts {
+		a.send(simple(text))
+		for done := false; !done; {
+			m, err := a.wire.Receive()
+			if err != nil {
+				a.t.Fatal(text, err)
+			}
+			switch m := m.(type) {
+			case *pgproto3.DataRow:
+				said += string(bytes.Join(m.Values, []byte("|"))) + " "
+			case *pgproto3.CopyData:
+				said += string(m.Data)
+			case *pgproto3.NoticeResponse:
+				said += "NOTICE "
+			case *pgproto3.ErrorResponse:
+				said += m.Code + " "
+			case *pgproto3.ReadyForQuery:
+				done = true
+			}
+		}
+	}
+	return said
+}
+
+const someFunctions = `
+create or replace function altering() returns int language plpgsql as $$begin create or replace view innocent as select id, ssn::text as note from secrets; return 1; end$$;
+create or replace function calling() returns int language sql as 'select altering()';
+create or replace function upserting() returns int language plpgsql as $$begin insert into other values (1, 'a') on conflict do nothing; return 1; end$$;`
+
+func TestAFunctionThatChangesNoDefinitionsHidesNothing(t *testing.T) {
+	w := secretly(t, "redact")
+	if _, err := postgres.psql(someFunctions); err != nil {
+		t.Fatal(err)
+	}
+	a, b := attack(t, w, ""), attack(t, w, "")
+	const look = "select upper(note) from innocent"
+	if got := b.asks(look); got != "NOTE " {
+		t.Fatal(got)
+	}
+	catalog := w.server.Protocols[0].(*protocol).catalogs.of(database{w.destination(), "postgres"})
+	before := catalog.begin()
+	a.asks("begin", "select harmless(1)", "select upserting()")
+	if got := b.asks(look, "copy (select note from other limit 1) to stdout", "begin", look); got != "NOTE note\nNOTE " {
+		t.Error("within the other's transaction:", got)
+	}
+	a.asks("rollback")
+	if got := b.asks(look, "commit"); got != "NOTE " {
+		t.Error("after it:", got)
+	}
+	if after := catalog.begin(); after != before {
+		t.Error("everybody loads the catalog anew")
+	}
+}
+
+func TestAFunctionThatMayChangeDefinitionsIsNoticed(t *testing.T) {
+	for _, call := range []string{"select altering()", "select calling()", "prepare p as select calling(); execute p", "do 'begin perform altering(); end'"} {
+		t.Run(call, func(t *testing.T) {
+			w := secretly(t, "redact")
+			if _, err := postgres.psql(someFunctions); err != nil {
+				t.Fatal(err)
+			}
+			a, b := attack(t, w, ""), attack(t, w, "")
+			const look = "select upper(note) from other"
+			if got := b.asks(look); got != "NOTE " {
+				t.Fatal(got)
+			}
+			a.asks("begin", call)
+			if got := b.asks(look); got != "[masked] NOTICE " && got != "NOTICE [masked] " {
+				t.Error("b cannot know, and is told so:", got)
+			}
+			a.asks("commit")
+			if got := b.asks(look, "select upper(note) from innocent"); got != "NOTE [masked] [masked] " {
+				t.Error(got)
+			}
+			leaksIn(t, call, b.got.String())
+		})
+	}
+}
+
+// A session that began before a function was replaced calls what it has become.
+func TestAFunctionReplacedMeanwhileIsNoticed(t *testing.T) {
+	w := secretly(t, "redact")
+	if _, err := postgres.psql(someFunctions); err != nil {
+		t.Fatal(err)
+	}
+	a, b, c := attack(t, w, ""), attack(t, w, ""), attack(t, w, "")
+	a.asks("begin", "select note from other", "select harmless(1)")
+	c.asks("create or replace function harmless(int) returns int language sql as 'select altering()'")
+	for _, first := range []bool{true, false} {
+		if first {
+			b.asks("select upper(note) from innocent")
+		}
+		a.asks("select harmless(1)", "commit")
+		if got := b.asks("select upper(note) from innocent"); strings.Contains(got, "713") {
+			t.Error(got)
+		}
+		a.asks("begin")
+		c.asks("create or replace view innocent as select id, note from other", "create or replace function harmless(int) returns int language sql as 'select altering() '")
+	}
+	leaksIn(t, "the wire", b.got.String())
+}
+
+func TestOperatorsOfUsersHideOnlyWhatUsesThem(t *testing.T) {
+	w := secretly(t, "redact")
+	if _, err := postgres.psql(`create or replace function prying(int, int) returns text language sql as 'select ssn from secrets limit 1';
+drop operator if exists ###(int, int); create operator ### (leftarg = int, rightarg = int, function = prying);
+drop operator if exists @@@@(none, text); create operator @@@@ (rightarg = text, function = pg_read_file);
+create extension if not exists citext`); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_, _ = postgres.psql("drop operator ###(int, int); drop operator @@@@(none, text); drop extension citext")
+	})
+	a := attack(t, w, "")
+	if got := a.asks("select 1 + 1", "select upper(note) from other where id = 1", "select count(*) from plain where id between 1 and 3"); got != "2 NOTE 3 " {
+		t.Error(got)
+	}
+	if got := a.asks("select 1 ### 2", "select @@@@ 'PG_VERSION'", "select (select 1) operator(public.###) 2"); got != "[masked] [masked] [masked] " {
+		t.Error(got)
+	}
+	leaksIn(t, "the wire", a.got.String())
 }

@@ -73,7 +73,10 @@ type snapshot struct {
 	uses      map[uint32][]uint32 // view: relations
 	computed  map[uint32]bool     // view: it calls functions that are not the system's
 	functions map[string]bool     // names of functions that are not the system's
-	operators bool                // there are operators or casts written in SQL
+	operators map[string]bool     // names of operators that are neither the system's nor an extension's machine code
+	casts     bool                // there are such casts
+	alters    map[string]bool     // functions that may change definitions
+	lurks     bool                // and one of them may run without being named
 }
 
 type relation struct {
@@ -245,7 +248,7 @@ func leaks(r *relation) bool {
 // clean says whether a text is understood and touches nothing that may show masked
 // values: then what it computes can be shown.
 func (v *view) clean(r *sqlread.Reading) bool {
-	if r == nil || r.Unread != "" || v.snap.operators {
+	if r == nil || r.Unread != "" {
 		return false
 	}
 	for i := range r.Statements {
@@ -273,8 +276,16 @@ func (v *view) cleanStatement(s *sqlread.Statement) bool {
 	return !v.calls(s)
 }
 
-// calls says whether a statement calls a function that is not the system's.
+// calls says whether a statement runs code that is not the system's.
 func (v *view) calls(s *sqlread.Statement) bool {
+	if v.snap.casts && len(s.Relations)+len(s.Functions)+len(s.Operators) > 0 {
+		return true
+	}
+	for _, name := range s.Operators {
+		if v.snap.operators[name] {
+			return true
+		}
+	}
 	for _, n := range s.Functions {
 		if v.snap.functions[n.Name] || slices.Contains(tellTale, n.Name) {
 			return true

@@ -8,28 +8,6 @@ import (
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
 
-// catalogQueries are what a snapshot is made of, asked over the client's own
-// connection. Everything is qualified, operators too: the client chooses search_path.
-// Names come as bytes of UTF-8, whatever the client's encoding.
-var catalogQueries = []string{
-	`select c.oid, pg_catalog.convert_to(n.nspname::pg_catalog.text, 'UTF8'), pg_catalog.convert_to(c.relname::pg_catalog.text, 'UTF8'), c.relkind
-from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) c.relnamespace
-where c.relkind operator(pg_catalog.<>) all (array['i','I','c']::pg_catalog."char"[])`,
-	`select a.attrelid, a.attnum, pg_catalog.convert_to(a.attname::pg_catalog.text, 'UTF8'), a.atttypid, a.atttypmod
-from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) a.attrelid
-where a.attnum operator(pg_catalog.>) 0 and not a.attisdropped and c.oid operator(pg_catalog.>=) '16384'::pg_catalog.oid
-and c.relkind operator(pg_catalog.=) any (array['r','p','f']::pg_catalog."char"[])`,
-	`select inhrelid, inhparent from pg_catalog.pg_inherits`,
-	`select distinct r.ev_class, d.refclassid, d.refobjid from pg_catalog.pg_rewrite r join pg_catalog.pg_depend d
-on d.classid operator(pg_catalog.=) '2618'::pg_catalog.oid and d.objid operator(pg_catalog.=) r.oid
-where r.ev_class operator(pg_catalog.>=) '16384'::pg_catalog.oid`,
-	`select distinct pg_catalog.convert_to(proname::pg_catalog.text, 'UTF8') from pg_catalog.pg_proc where oid operator(pg_catalog.>=) '16384'::pg_catalog.oid`,
-	`select 1::pg_catalog.int4 from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
-where l.lanname operator(pg_catalog.<>) all (array['c','internal']::pg_catalog.name[]) and p.oid operator(pg_catalog.>=) '16384'::pg_catalog.oid
-and (p.oid operator(pg_catalog.=) any (select oprcode::pg_catalog.oid from pg_catalog.pg_operator)
-or p.oid operator(pg_catalog.=) any (select castfunc from pg_catalog.pg_cast)) limit 1`,
-}
-
 // OIDs of system catalogs, as pg_depend names them.
 const (
 	classOf     = 1259 // pg_class
@@ -68,6 +46,7 @@ func (e *engine) loads(w *walk) {
 	e.load = &loader{snap: &snapshot{
 		version: e.catalog.begin(), taken: time.Now(), relations: map[uint32]*relation{}, columns: map[attribute]attributeIs{},
 		parents: map[uint32][]uint32{}, uses: map[uint32][]uint32{}, computed: map[uint32]bool{}, functions: map[string]bool{},
+		operators: map[string]bool{}, alters: map[string]bool{},
 	}}
 }
 
@@ -107,7 +86,13 @@ func (l *loader) take(v [][]byte) bool {
 	case l.query == 4 && len(v) == 1:
 		s.functions[string(v[0])] = true
 	case l.query == 5 && len(v) == 1:
-		s.operators = true
+		s.operators[string(v[0])] = true
+	case l.query == 6 && len(v) == 1:
+		s.casts = true
+	case l.query == 7 && len(v) == 1 && len(v[0]) == 0:
+		s.lurks = true
+	case l.query == 7 && len(v) == 1:
+		s.alters[string(v[0])] = true
 	default:
 		return false
 	}
@@ -204,9 +189,16 @@ func (e *engine) settled() {
 	if e.load != nil {
 		e.loaded()
 	}
-	if e.opened && e.status == 'I' && e.queue.n == 0 {
+	if e.status != 'I' || e.queue.n > 0 {
+		return
+	}
+	if e.opened {
 		e.opened = false
 		e.catalog.changed(-1)
+	}
+	if len(e.doubted) > 0 {
+		e.catalog.resolve(e.doubted, e.doubtedAt)
+		e.doubted = nil
 	}
 }
 

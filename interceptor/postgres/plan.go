@@ -22,6 +22,7 @@ type plan struct {
 	masks   *rules.Masks
 	columns []column
 	busy    bool // some column does not just pass
+	told    bool // the client knows that some are hidden for uncertainty only
 	copying *copying
 }
 
@@ -88,7 +89,7 @@ func (e *engine) shape(w *walk, o *owed, typ byte, size int) (bool, error) {
 		return true, nil
 	}
 	p := o.plan
-	*p = plan{shaped: true, rows: typ == 'T', masks: e.s.Masks, copying: p.copying}
+	*p = plan{shaped: true, rows: typ == 'T', masks: e.s.Masks, copying: p.copying, told: p.told}
 	if typ != 'T' {
 		return true, nil
 	}
@@ -107,8 +108,19 @@ func (e *engine) shape(w *walk, o *owed, typ byte, size int) (bool, error) {
 		c := e.column(&e.fields.Fields[i], clean)
 		p.columns = append(p.columns, c)
 		p.busy = p.busy || c.action != passes
+		p.told = p.told || c.action == hidden && e.excuse(o.stmt)
 	}
 	return true, nil
+}
+
+// excuse tells the client that values are hidden only because definitions are changing, if
+// that is so: a count that reads 0 is no count.
+func (e *engine) excuse(s *statement) bool {
+	if !e.dirty || e.view == nil || s == nil || !s.known || s.renamed || !e.view.clean(s.j.reading) {
+		return false
+	}
+	e.Tell("chaperone: values of this result are hidden, since definitions of this database are changing at this moment; run the statement again in a while")
+	return true
 }
 
 // recheck notices definitions that changed while a statement was on its way.

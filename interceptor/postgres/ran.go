@@ -14,7 +14,7 @@ func (e *engine) ran(j *judged) {
 	}
 	e.lexing.tuned = e.lexing.tuned || j.traits&retunes != 0
 	// Who sees everything has no reason to hide what a function of his changes.
-	if j.traits&redefines != 0 || j.traits&mayRedefine != 0 && e.s.Masks.HasColumns() {
+	if j.traits&redefines != 0 || e.s.Masks.HasColumns() && e.alters(j) {
 		e.redefined()
 	}
 	if j.traits&launders != 0 {

@@ -129,7 +129,7 @@ func (e *engine) ownWords(o *owed) bool {
 	if o == nil || o.step == stepParse {
 		return true
 	}
-	if o.stmt == nil || !o.stmt.known || o.stmt.renamed || e.view == nil || e.view.snap.operators {
+	if o.stmt == nil || !o.stmt.known || o.stmt.renamed || e.view == nil {
 		return false
 	}
 	r := o.stmt.j.reading

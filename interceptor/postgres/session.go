@@ -74,12 +74,14 @@ type engine struct {
 
 	// What masks need.
 	catalog   *catalog
-	view      *view // for the statements that follow
-	dirty     bool  // and views and functions may have changed since
-	unknown   bool  // a relation was met that the snapshot does not have
-	opened    bool  // this session's transaction has changed definitions
-	laundered bool  // something ran that may have put values into settings
-	described bool  // the unnamed portal's shape was asked for
+	view      *view    // for the statements that follow
+	dirty     bool     // and views and functions may have changed since
+	unknown   bool     // a relation was met that the snapshot does not have
+	opened    bool     // this session's transaction has changed definitions
+	doubted   []string // functions it called of which it was not known then whether they do
+	doubtedAt uint64   // the catalog's version then
+	laundered bool     // something ran that may have put values into settings
+	described bool     // the unnamed portal's shape was asked for
 	load      *loader
 	retry     time.Time // not to load before
 	fields    pgproto3.RowDescription

@@ -2,6 +2,7 @@ package sqlread
 
 import (
 	"reflect"
+	"slices"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 
@@ -30,10 +31,17 @@ func (w *walker) visit(m any) {
 		w.calls(n)
 		w.descend(n)
 	case *pg.A_Expr:
-		w.operator(n.GetName())
+		w.expression(n)
 		w.descend(n)
 	case *pg.SubLink:
 		w.operator(n.GetOperName())
+		w.compares()
+		w.descend(n)
+	case *pg.SortBy:
+		w.operator(n.GetUseOp())
+		w.descend(n)
+	case *pg.CaseExpr, *pg.JoinExpr, *pg.MinMaxExpr, *pg.RowExpr:
+		w.compares()
 		w.descend(n)
 	case *pg.WithClause: // read where its query is
 	default:
@@ -60,14 +68,39 @@ func (w *walker) visitNode(n *pg.Node) {
 	}
 }
 
-// operator notes an operator chosen from a schema: it is a function of that schema.
+// expression notes an operator's use. BETWEEN, IN and their like are named by words.
+func (w *walker) expression(n *pg.A_Expr) {
+	w.operator(n.GetName())
+	if n.GetKind() != pg.A_Expr_Kind_AEXPR_OP {
+		w.compares()
+	}
+}
+
+// operator notes an operator. One chosen from a schema is a function of that schema.
 func (w *walker) operator(name []*pg.Node) {
-	if len(name) < 2 {
+	if len(name) == 0 {
 		return
 	}
 	schema, op := names(name)[0], names(name)[len(name)-1]
-	if schema != "pg_catalog" {
+	if len(name) > 1 && schema == "pg_catalog" {
+		return
+	}
+	if len(name) > 1 {
 		w.act(flow.Execute, object(schema, op))
+	}
+	w.uses(op)
+}
+
+// compares notes the operators that a clause finds by their names, in search_path.
+func (w *walker) compares() {
+	for _, op := range []string{"=", "<>", "<", ">", "<=", ">="} {
+		w.uses(op)
+	}
+}
+
+func (w *walker) uses(op string) {
+	if !slices.Contains(w.st.Operators, op) {
+		w.st.Operators = append(w.st.Operators, op)
 	}
 }
 

@@ -3,6 +3,7 @@ package sqlread
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -203,6 +204,9 @@ func (s *Statement) run(p *Statement) {
 		kept = append(kept, e)
 	}
 	s.Effects = kept
+	s.Relations = slices.Concat(s.Relations, p.Relations)
+	s.Functions = slices.Concat(s.Functions, p.Functions)
+	s.Operators = slices.Concat(s.Operators, p.Operators)
 }
 
 // Resolve gives each EXECUTE the effects of what known returns for its name: the

@@ -42,6 +42,7 @@ type Statement struct {
 	Effects   []flow.Effect //
 	Relations []Name        // every relation named anywhere in it, as written; CTE names included
 	Functions []Name        // every function called, as written
+	Operators []string      // every operator used, once; those a clause implies too, as BETWEEN does
 	// Opaque says that it runs text or plans that do not stand in it (EXECUTE,
 	// FETCH, DO, CALL): it may read anything.
 	Opaque bool

@@ -130,6 +130,7 @@ func (w *walker) explains(n *pg.ExplainStmt) {
 	plan.statement(n.GetQuery())
 	w.st.Relations = append(w.st.Relations, plan.st.Relations...)
 	w.st.Functions = append(w.st.Functions, plan.st.Functions...)
+	w.st.Operators = append(w.st.Operators, plan.st.Operators...)
 	w.st.Opaque, w.st.Executes = w.st.Opaque || plan.st.Opaque, ""
 	if plan.unread != "" {
 		w.unread = plan.unread
