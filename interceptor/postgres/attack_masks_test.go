@@ -170,3 +170,30 @@ create extension if not exists citext`); err != nil {
 	}
 	leaksIn(t, "the wire", a.got.String())
 }
+
+func TestMasksOnViewsMask(t *testing.T) {
+	w := watch(t, "full", "-masks: [{name: v, target: db, columns: [people_v.mail, people_m.mail, \"*.pin\"], with: partial}]\n")
+	if _, err := postgres.psql(`drop table if exists people cascade; create table people (id int, email text, code int); insert into people values (1, '713-48-2956', 4711), (2, null, null);
+create view people_v as select id, email as mail, upper(email) as pin from people; create materialized view people_m as select id, email as mail from people;
+drop sequence if exists counter; create sequence counter; create view over_v as select id, mail from people_v; create view of_pin as select id, pin from people_v`); err != nil {
+		t.Fatal(err)
+	}
+	a := attack(t, w, "")
+	for text, want := range map[string]string{
+		"select id, mail, pin from people_v order by id":               "1|***-**-2956|***-**-2956 2|| ",
+		"select id, mail from people_m order by id":                    "1|***-**-2956 2| ",
+		"select email from people where id = 1":                        "713-48-2956 ",
+		"select upper(mail) from people_v where id = 1":                "[masked] ",
+		"select max(mail), count(*) from people_m":                     "[masked]|0 ",
+		"select mail from over_v where id = 1":                         "[masked] ",
+		"select v from people_v v where id = 2":                        " ",
+		"select last_value from counter":                               "1 ",
+		"copy people_v to stdout":                                      "42501 ",
+		"copy (select mail from people_m) to stdout":                   "42501 ",
+		"insert into people select 3, mail from people_v where id = 1": "42501 ",
+	} {
+		if got := a.asks(text); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}

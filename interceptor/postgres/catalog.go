@@ -84,6 +84,9 @@ type relation struct {
 	kind         byte // pg_class.relkind
 }
 
+// plain says that a relation's rows are its own.
+func (r *relation) plain() bool { return r.kind == 'r' || r.kind == 'p' }
+
 // newest gives the newest snapshot. dirty says that definitions may differ from it or be changing
 // at this moment, old that it should be taken again.
 func (c *catalog) newest(now time.Time) (snap *snapshot, dirty, old bool) {
@@ -132,15 +135,16 @@ type view struct {
 	snap    *snapshot
 	masks   *rules.Masks
 	columns map[attribute]mask.Mask
-	hidden  map[uint32]bool // tables with masked columns
+	hidden  map[uint32]bool // relations with columns that masks name
 	tainted map[uint32]bool // memo of taints
+	derived map[uint32]bool // memo of derives
 	views   map[string]bool // names of relations that are not plain tables
 	names   map[string]bool // names of relations that may show masked values, in any schema
 }
 
 // see applies masks to a snapshot.
 func (c *catalog) see(s *snapshot, who string, masks *rules.Masks) *view {
-	v := &view{snap: s, masks: masks, hidden: map[uint32]bool{}, tainted: map[uint32]bool{}, names: map[string]bool{}, views: map[string]bool{}}
+	v := &view{snap: s, masks: masks, hidden: map[uint32]bool{}, tainted: map[uint32]bool{}, derived: map[uint32]bool{}, names: map[string]bool{}, views: map[string]bool{}}
 	c.mu.Lock()
 	if c.stuck == nil {
 		c.stuck = map[string]map[attribute]mask.Mask{}
@@ -209,24 +213,26 @@ func (v *view) look(oid uint32, depth int) bool {
 	if oid < firstUser {
 		return leaks(r)
 	}
-	switch r.kind {
-	case 'r', 'p':
-		return v.hidden[oid]
-	case 'S':
+	return v.hidden[oid] || v.derives(oid, depth)
+}
+
+// derives says whether a relation's rows may be made of masked values of others.
+func (v *view) derives(oid uint32, depth int) bool {
+	switch v.snap.relations[oid].kind {
+	case 'r', 'p', 'S':
 		return false
 	case 'v', 'm':
-		if v.snap.computed[oid] {
-			return true
-		}
-		v.tainted[oid] = true // a view that is made of itself
-		for _, used := range v.snap.uses[oid] {
-			if used != oid && v.taints(used, depth+1) {
-				return true
-			}
-		}
-		return false
+	default:
+		return true
 	}
-	return true
+	if d, known := v.derived[oid]; known {
+		return d
+	}
+	v.derived[oid] = true // a view that is made of itself
+	v.derived[oid] = v.snap.computed[oid] || slices.ContainsFunc(v.snap.uses[oid], func(used uint32) bool {
+		return used != oid && v.taints(used, depth+1)
+	})
+	return v.derived[oid]
 }
 
 // leaks says whether a system relation shows values of tables, texts of statements, or secrets.

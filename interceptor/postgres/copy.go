@@ -109,6 +109,9 @@ func (v *view) only(n sqlread.Name) (oid uint32, ok bool) {
 // copyColumns tells what becomes of the columns a COPY writes, in its order.
 func (e *engine) copyColumns(oid uint32, named []string) ([]column, bool) {
 	v := e.view
+	if !v.snap.relations[oid].plain() {
+		return nil, false // what a view is made of may be masked as well
+	}
 	var numbers []int16
 	byName := map[string]int16{}
 	for a, d := range v.snap.columns {

@@ -11,7 +11,7 @@ where c.relkind operator(pg_catalog.<>) all (array['i','I','c']::pg_catalog."cha
 	`select a.attrelid, a.attnum, pg_catalog.convert_to(a.attname::pg_catalog.text, 'UTF8'), a.atttypid, a.atttypmod
 from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) a.attrelid
 where a.attnum operator(pg_catalog.>) 0 and not a.attisdropped and c.oid operator(pg_catalog.>=) '16384'::pg_catalog.oid
-and c.relkind operator(pg_catalog.=) any (array['r','p','f']::pg_catalog."char"[])`,
+and c.relkind operator(pg_catalog.=) any (array['r','p','f','v','m']::pg_catalog."char"[])`,
 	`select inhrelid, inhparent from pg_catalog.pg_inherits`,
 	`select distinct r.ev_class, d.refclassid, d.refobjid from pg_catalog.pg_rewrite r join pg_catalog.pg_depend d
 on d.classid operator(pg_catalog.=) '2618'::pg_catalog.oid and d.objid operator(pg_catalog.=) r.oid

@@ -185,25 +185,39 @@ func (e *engine) origin(f *pgproto3.FieldDescription, clean bool) (action, mask.
 		return hidden, mask.Mask{}
 	}
 	v := e.view
-	if with, ok := v.columns[attribute{f.TableOID, number}]; ok {
-		return masked, with
-	}
 	r := v.snap.relations[f.TableOID]
 	switch {
 	case r == nil:
-		e.unknown = true
+		return e.unmet(v, attribute{f.TableOID, number})
+	case f.TableOID < firstUser && leaks(r):
 		return hidden, mask.Mask{}
-	case f.TableOID >= firstUser && (r.kind == 'r' || r.kind == 'p'):
-		return e.ofTable(v, attribute{f.TableOID, number})
-	case f.TableOID >= firstUser && e.dirty, v.taints(f.TableOID, 0):
+	case f.TableOID < firstUser, r.kind == 'S':
+		return passes, mask.Mask{}
+	case (r.kind == 'v' || r.kind == 'm') && (e.dirty || v.derives(f.TableOID, 0)):
 		return hidden, mask.Mask{}
 	}
-	return passes, mask.Mask{}
+	return e.ofRelation(v, attribute{f.TableOID, number})
 }
 
-// ofTable decides about a table's column that no mask names. Number 0 is the whole row,
-// below 0 stand system columns.
-func (e *engine) ofTable(v *view, a attribute) (action, mask.Mask) {
+// unmet decides about a column of a relation that the snapshot does not have.
+func (e *engine) unmet(v *view, a attribute) (action, mask.Mask) {
+	e.unknown = true
+	if with, ok := v.columns[a]; ok {
+		return masked, with
+	}
+	return hidden, mask.Mask{}
+}
+
+// ofRelation decides about a column of a table, or of a view that is made of nothing masked.
+// Of another kind (foreign tables) only what a mask names is shown at all.
+// Number 0 is the whole row, below 0 stand system columns.
+func (e *engine) ofRelation(v *view, a attribute) (action, mask.Mask) {
+	if with, ok := v.columns[a]; ok {
+		return masked, with
+	}
+	if v.derives(a.relation, 0) {
+		return hidden, mask.Mask{}
+	}
 	if a.number < 0 || a.number == 0 && !v.hidden[a.relation] {
 		return passes, mask.Mask{}
 	}
