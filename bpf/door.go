@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -94,6 +95,38 @@ func (d *Door) Counts() ([]Count, error) {
 		list = append(list, c)
 	}
 	return list, entries.Err()
+}
+
+// HandedOver is how many connections of enrolled processes reached the proxy's listener.
+func (d *Door) HandedOver() (uint64, error) {
+	var perCPU []uint64
+	err := d.maps[captureMapCounts].Lookup(captureCountKey{Tally: captureTallyHANDED_OVER}, &perCPU)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return 0, fmt.Errorf("read the count of connections: %w", err)
+	}
+	sum := uint64(0)
+	for _, n := range perCPU {
+		sum += n
+	}
+	return sum, nil
+}
+
+// Life names what the counters count in: another boot of the host, or maps made anew, have another
+// number, and begin at nothing. It is never 0.
+func (d *Door) Life() (uint64, error) {
+	info, err := d.maps[captureMapCounts].Info()
+	if err != nil {
+		return 0, fmt.Errorf("look at the counters: %w", err)
+	}
+	id, ok := info.ID()
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil || !ok {
+		return 0, errors.Join(errors.New("the counters have no number"), err)
+	}
+	h := fnv.New32a()
+	h.Write(boot)
+	const bits = 53 - 32 // of the boot: a JSON number holds 53
+	return uint64(h.Sum32())>>(32-bits)<<32 | uint64(id), nil
 }
 
 // Enrolled lists the numbers the kernel has: of the enrollments that are pinned, and of those

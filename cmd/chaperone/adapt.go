@@ -105,27 +105,33 @@ func (h *house) kernelCounts() (map[string]uint64, error) {
 
 // counters are what the record's checkpoints are held against: the connections that
 // the kernel handed to the proxy, less the daemon's own canaries. Nothing is claimed
-// where it cannot be read; after the door is closed the last count stands.
+// before the kernel half is open, nor where it cannot be read; after it is closed the last count stands.
 func (h *house) counters() map[string]uint64 {
 	h.counting.Lock()
 	defer h.counting.Unlock()
+	if h.counted {
+		h.recount()
+	}
 	return h.turned
 }
 
-// recount reads the kernel's count, for the checkpoints to come.
+// count begins to read the kernel's count, or ends with a last look at it.
+func (h *house) count(on bool) {
+	h.counting.Lock()
+	defer h.counting.Unlock()
+	h.counted = on
+	h.recount()
+}
+
+// recount reads the kernel's count. What was recorded before is in it. Called with counting held.
 func (h *house) recount() {
-	counts, err := h.door.Counts()
+	heard := h.tenants.canaries.Heard()
+	handed, err := h.door.HandedOver()
 	if err != nil {
 		h.log.Error("kernel counters not read", "err", err)
 		return
 	}
-	turned := -int64(h.tenants.canaries.Heard())
-	for _, c := range counts {
-		if c.Enrollment == 0 && c.What == "handed_over" {
-			turned += int64(c.N)
-		}
+	h.turned = map[string]uint64{
+		record.CounterTurned: handed - min(handed, heard), record.CounterCanaries: heard, record.CounterLife: h.life,
 	}
-	h.counting.Lock()
-	defer h.counting.Unlock()
-	h.turned = map[string]uint64{record.CounterTurned: uint64(max(0, turned))}
 }

@@ -23,7 +23,6 @@ func (h *house) keepEnrolled(ctx context.Context) {
 	proved := time.Time{}
 	for {
 		h.reconcile(ctx)
-		h.recount()
 		if time.Since(proved) > canaryEvery {
 			proved = time.Now()
 			for _, e := range h.tenants.registry.List() {

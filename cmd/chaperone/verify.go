@@ -77,7 +77,11 @@ func showReport(format string, r *record.Report) error {
 	fmt.Printf("entries      %d (%d to %d), signed up to %d by %d checkpoints\n", r.Entries, r.First, r.Last, r.Sealed, r.Checkpoints)
 	fmt.Printf("sessions     %d, %d open, %d tapes checked, %d pruned\n", r.Sessions, r.Open, r.Tapes, r.Pruned)
 	if r.Flows.Known {
-		fmt.Printf("connections  %d redirected by the kernel, %d recorded, %d missing\n", r.Flows.Kernel, r.Flows.Recorded, r.Flows.Missing)
+		fmt.Printf("connections  %d redirected by the kernel, %d recorded, %d missing", r.Flows.Kernel, r.Flows.Recorded, r.Flows.Missing)
+		if n := r.Flows.Unexplained; n > 0 {
+			fmt.Printf(", %d more between one run and the next", n)
+		}
+		fmt.Println()
 	}
 	for _, d := range r.Doubts {
 		fmt.Printf("doubt        %s\n", d)
@@ -85,7 +89,10 @@ func showReport(format string, r *record.Report) error {
 	for _, b := range r.Broken {
 		fmt.Printf("BROKEN       %s\n", b)
 	}
-	if r.OK() {
+	switch {
+	case r.OK() && len(r.Doubts) > 0:
+		fmt.Printf("verified, with %d doubts\n", len(r.Doubts))
+	case r.OK():
 		fmt.Println("verified")
 	}
 	return nil

@@ -45,7 +45,9 @@ type house struct {
 	control   *api.Server
 	meter     *metrics.Metrics
 
-	counting sync.Mutex // guards turned
+	life     uint64     // of the kernel's count
+	counting sync.Mutex // guards counted and turned
+	counted  bool       // the kernel's count can be read
 	turned   map[string]uint64
 	notes    atomic.Pointer[[]string] // what this host cannot enforce; nil: not looked at yet
 
@@ -171,7 +173,7 @@ func (h *house) openKernel(ctx context.Context) error {
 	}
 	h.later(func() error {
 		if h.tenants != nil {
-			h.recount()
+			h.count(false)
 		}
 		return h.door.Close()
 	})
@@ -186,7 +188,10 @@ func (h *house) openKernel(ctx context.Context) error {
 	h.tenants.canaries.Command = []string{self, canaryVerb}
 	h.clearOut()
 	h.strangers()
-	h.recount()
+	if h.life, err = h.door.Life(); err != nil {
+		return err
+	}
+	h.count(true)
 	_, err = h.record.Checkpoint() // from here on the record is held against the kernel's count
 	return err
 }

@@ -12,6 +12,7 @@ const CounterTurned = "turned"
 // one checkpoint may be connections under way; what is still missing at
 // a later one was lost. The loss is thus the smaller of the last two differences.
 // Each run of the daemon is counted by itself: what waited to be accepted when one was killed was refused, not skipped.
+// Runs are held against one another by span.
 type flowCount struct {
 	past     Flows  // the runs before this one
 	recorded uint64 // in this run, since its first checkpoint
@@ -46,6 +47,7 @@ func (c *flowCount) sum() Flows {
 	}
 	return Flows{
 		Known: true, Kernel: c.past.Kernel + c.kernel, Recorded: c.past.Recorded + c.recorded,
-		Missing: c.past.Missing + uint64(max(0, min(c.gaps[0], c.gaps[1]))),
+		Missing:     c.past.Missing + uint64(max(0, min(c.gaps[0], c.gaps[1]))),
+		Unexplained: c.past.Unexplained,
 	}
 }

@@ -21,6 +21,7 @@
 //
 // A tail cut off at the end of an entry, after the last checkpoint, looks like a daemon that was killed
 // there, unless a checkpoint note kept outside of the host (Recorder.Checkpoint, Verify's anchors) says more.
+// Either is doubted for ever, and connections whose entries were removed are missing from the kernel's count at the next start.
 // Who holds host.key can rewrite everything after the last such note.
 package record
 

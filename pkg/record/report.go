@@ -40,6 +40,8 @@ type Flows struct {
 	Kernel   uint64 `json:"kernel"`   // connections turned to the proxy, over the checkpoints
 	Recorded uint64 `json:"recorded"` // sessions and refusals
 	Missing  uint64 `json:"missing"`  // turned, and never recorded
+	// Unexplained were turned between the last checkpoint of one run and the first of the next, and never recorded.
+	Unexplained uint64 `json:"unexplained"`
 }
 
 // OK says that nothing proves the record wrong.

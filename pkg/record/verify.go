@@ -19,7 +19,8 @@ import (
 // writing meanwhile. The error is about verifying, the report about the record.
 //
 // Without anchors, entries removed from the end behind the last checkpoint
-// cannot be told from entries that were never written; Report.Sealed says where that begins.
+// cannot be told from entries that were never written; Report.Sealed says where that begins. After the next
+// start, the connections among them are missing from the kernel's count, and the run stays in doubt.
 func Verify(dir, publicKey string, anchors ...string) (*Report, error) {
 	v := &verifier{dir: dir, key: publicKey, report: &Report{}, sessions: map[string]*witness{}, anchors: map[uint64][]Mark{}}
 	for _, a := range anchors {
@@ -54,11 +55,13 @@ type verifier struct {
 	lost     bool   // the chain is broken here: the next entry is believed
 	due      uint64 // a checkpoint must come at or before this entry; 0: none is due yet
 	closing  bool   // the last entry is a closing checkpoint
+	orderly  bool   // the one before it was
 	last     Place
 	start    cutOff // where a pruned log must begin
 	pruned   map[string]bool
 	sessions map[string]*witness
 	flows    flowCount
+	span     span
 }
 
 // cutOff is where the log begins, when its first segments are gone.
@@ -180,6 +183,7 @@ func (v *verifier) entry(p Place, e entry) {
 		v.report.broken(p, "entry does not follow from the one before it: it, or its hash, was changed")
 	}
 	before := v.prev
+	v.orderly = v.closing
 	v.seq, v.prev, v.last, v.closing = p.Seq, e.hash, p, false
 	v.report.Entries++
 	v.report.Last = p.Seq
@@ -216,6 +220,7 @@ func (v *verifier) checkpoint(p Place, payload []byte, before chain) {
 	v.due = p.Seq + uint64(max(c.Every, 1)) + slack
 	v.closing = c.Closing
 	v.flows.checkpoint(c.Counters)
+	v.span.checkpoint(c.Counters, c.Closing)
 }
 
 // end checks what only the whole log can tell.
@@ -238,6 +243,7 @@ func (v *verifier) end() {
 	if !v.live && !v.closing && v.report.Entries > 0 {
 		v.report.doubt(v.last, "the log does not end with a closing checkpoint: the daemon was killed, or the end was removed")
 	}
+	v.missed(v.span.gap())
 	v.report.Flows = v.flows.sum()
 	if v.report.Flows.Missing > 0 {
 		v.report.broken(v.last, fmt.Sprintf("the kernel turned %d connections to the proxy that were never recorded", v.report.Flows.Missing))

@@ -40,25 +40,65 @@ func (v *verifier) witness(p Place, payload []byte) {
 	case isType(payload, Recovered):
 		v.recovered(p, payload)
 	case isType(payload, flow.RecorderStarted):
-		v.flows.restart()
+		v.restarted(p, payload)
+	case isType(payload, flow.CaptureCanary):
+		v.span.canary(payload)
 	case isType(payload, flow.CaptureRefused):
-		v.flows.record(refusals(payload))
+		v.counted(refusals(payload))
 	case isType(payload, flow.RequestDecided) && refusedFlow(payload):
-		v.flows.record(1)
+		v.counted(1)
 	}
+}
+
+// counted takes sessions or refusals into account.
+func (v *verifier) counted(n uint64) {
+	v.flows.record(n)
+	v.span.record(n)
+}
+
+// restarted ends a run's account, and doubts one that was not closed.
+func (v *verifier) restarted(p Place, payload []byte) {
+	v.flows.restart()
+	v.missed(v.span.restart(p, v.orderly))
+	if v.orderly || v.report.Entries == 1 {
+		return
+	}
+	v.report.doubt(p, fmt.Sprintf("the run before this start, at %s, left no closing checkpoint: its daemon was killed, or the end of its log was removed",
+		timeOf(payload).Format(time.DateTime)))
+}
+
+// missed reports what is missing between two runs. A killed daemon takes some connections
+// along that were not recorded yet; one that ended in order does not.
+func (v *verifier) missed(g gap) {
+	v.flows.past.Unexplained += g.lost
+	switch {
+	case g.lost == 0:
+	case g.closed && g.sure:
+		v.report.broken(g.start, fmt.Sprintf("%d connections that the kernel turned to the proxy before this start are missing: the log's end was removed, back to a closing checkpoint", g.lost))
+	default:
+		v.report.doubt(g.start, fmt.Sprintf("%d connections that the kernel turned to the proxy before this start are missing: they were waiting when the daemon was killed, or the log's end was removed", g.lost))
+	}
+}
+
+// timeOf is when an event happened.
+func timeOf(payload []byte) time.Time {
+	var ev struct {
+		Time time.Time `json:"time"`
+	}
+	_ = json.Unmarshal(payload, &ev) // one that does not decode is reported where it is used
+	return ev.Time
 }
 
 // recovered doubts a log that was begun anew.
 func (v *verifier) recovered(p Place, payload []byte) {
 	var ev struct {
-		Time   time.Time `json:"time"`
 		Result struct {
 			Anew bool `json:"begun_anew"`
 		} `json:"result"`
 	}
 	if json.Unmarshal(payload, &ev) == nil && ev.Result.Anew {
 		v.report.doubt(p, fmt.Sprintf("the key is older than this log, which begins at %s: an earlier log was removed, or a crash came before its first entry",
-			ev.Time.Format(time.DateTime)))
+			timeOf(payload).Format(time.DateTime)))
 	}
 }
 
@@ -84,7 +124,7 @@ func (v *verifier) session(p Place, payload []byte) {
 			v.report.broken(p, "session "+t.Session+" starts twice")
 		}
 		w.started = true
-		v.flows.record(1)
+		v.counted(1)
 	case flow.SessionEnded:
 		if w.ended {
 			v.report.broken(p, "session "+t.Session+" ends twice")
