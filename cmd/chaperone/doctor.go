@@ -59,15 +59,19 @@ func examine(c *config.Config) []finding {
 	findings := []finding{
 		needed("root", os.Geteuid() == 0, "programs can be loaded and cgroups enrolled", "run as root: sudo chaperone doctor"),
 	}
+	missing := missingCapabilities()
+	findings = append(findings, needed("capabilities", len(missing) == 0, "CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN", lacking(missing)+": "+grantHint))
 	root, err := enroll.Root()
 	findings = append(findings, needed("cgroup v2", err == nil, "mounted at "+root, fmt.Sprint(err)))
-	if err == nil {
+	if err == nil && len(missing) == 0 { // without them each program fails, and says something else
 		for _, f := range bpf.Features() {
 			findings = append(findings, finding{f.Name, f.OK, f.Core, f.Effect})
 		}
 	}
+	if len(missing) == 0 {
+		findings = append(findings, pinning(c.PinDir))
+	}
 	findings = append(findings,
-		needed("pinning", bpf.CanPin(c.PinDir) == nil, "a killed daemon leaves enrolled processes refused, not free", fmt.Sprint(bpf.CanPin(c.PinDir))),
 		limited("kernel", true, release(), ""),
 		limited("IPv6 loopback", ipv6(), "IPv6 connections are proxied", "no ::1 here: IPv6 connections of enrolled processes are refused"),
 		limited("Yama ptrace", yama(), "enrolled processes cannot trace other processes of their user", "an enrolled process can trace other processes of its user: set kernel.yama.ptrace_scope=1, or give it a user of its own"),

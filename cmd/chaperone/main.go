@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -52,7 +53,7 @@ func run(ctx context.Context, args []string) int {
 		return int(code)
 	}
 	fmt.Fprintf(os.Stderr, "chaperone: %v\n", err)
-	if hint := api.HintOf(err); hint != "" {
+	if hint := hintOf(err); hint != "" {
 		fmt.Fprintf(os.Stderr, "hint: %s\n", hint)
 	}
 	return codeFor(cmd, err)
@@ -65,6 +66,17 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 // usageError marks an error of the command line.
 type usageError struct{ error }
+
+func (u usageError) Unwrap() error { return u.error }
+
+// hintOf is an error's next step; a configuration that is not there has one as well.
+func hintOf(err error) string {
+	var usage usageError
+	if hint := api.HintOf(err); hint != "" || !errors.As(err, &usage) || !errors.Is(err, fs.ErrNotExist) {
+		return hint
+	}
+	return "write it, or name another with --config or CHAPERONE_CONFIG"
+}
 
 func codeFor(cmd *cobra.Command, err error) int {
 	var usage usageError

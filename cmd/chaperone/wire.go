@@ -68,10 +68,10 @@ func build(ctx context.Context, c *config.Config, log *slog.Logger) (_ *house, e
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		h.openRecord, h.openLaw, h.openDesk, h.openKernel, h.openDataPath, h.openMetrics, h.openControl,
+		h.entitle, h.openRecord, h.openLaw, h.openDesk, h.openKernel, h.openDataPath, h.openMetrics, h.openControl,
 	} {
 		if err := step(ctx); err != nil {
-			return nil, err
+			return nil, h.advise(err)
 		}
 	}
 	return h, nil
