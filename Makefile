@@ -8,10 +8,11 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false -trimpath
 
 PREFIX  ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 # One static binary; cgo because PostgreSQL's own grammar is C.
 STATIC  := -tags netgo,osusergo \
-           -ldflags "-s -w -X main.version=$(VERSION) -linkmode external -extldflags -static"
+           -ldflags "-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -linkmode external -extldflags -static"
 
 # Programs that live under testdata, which ./... does not see.
 PROGRAMS := ./testdata/bench ./testdata/compat ./testdata/scripts ./testdata/servers

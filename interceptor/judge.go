@@ -89,6 +89,7 @@ func (s *Session) hold(ctx context.Context, req *flow.Request, d rules.Decision,
 		return
 	}
 	a.Ask = ask.ID()
+	s.Meter.Request(s.Flow.Identity, s.Target.Name, flow.Hold) // and once more with the answer
 	state := s.wait(ctx, cancel, ask, d, w)
 	switch state.State {
 	case "approved":

@@ -82,7 +82,8 @@ func (h *house) sources() metrics.Sources {
 			c := h.worstCanary()
 			return c.Verified, c.Error == ""
 		},
-		Failing: h.failing,
+		Failing:  h.failing,
+		Canaries: h.tenants.canaries.Heard,
 		Policy: func() metrics.Policy {
 			generation, loaded, err := h.law.standing()
 			return metrics.Policy{Generation: generation, Loaded: loaded, Rejected: err != nil}

@@ -23,8 +23,8 @@ import (
 	"github.com/chaperone-dev/chaperone/pkg/api"
 )
 
-// version is stamped by the build.
-var version = "dev"
+// version and commit are stamped by the build.
+var version, commit = "dev", "unknown"
 
 // Exit codes, as DESIGN.md fixes them.
 const (

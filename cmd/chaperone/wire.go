@@ -215,7 +215,7 @@ func (h *house) openDataPath(context.Context) error {
 		return err
 	}
 	h.later(loop.Close)
-	h.meter = metrics.New(metrics.Build{Version: version, Go: runtime.Version()}, h.sources())
+	h.meter = metrics.New(metrics.Build{Version: version, Commit: commit, Go: runtime.Version()}, h.sources())
 	h.server = &interceptor.Server{
 		Origins: h.door, Enrollments: h.tenants.registry, Processes: identity.New(),
 		Policy: h.law.policy, Recorder: recorder{h.record}, Asker: asker{h.desk}, Journal: h.record,

@@ -95,7 +95,7 @@ func (m *Metrics) countFlows() {
 }
 
 func (m *Metrics) countRequests() {
-	requests := m.counter("chaperone_requests_total", "Requests decided.", "identity", "target", "verdict")
+	requests := m.counter("chaperone_requests_total", "Requests decided. A held one counts as hold when it is put to people, and once more with their answer.", "identity", "target", "verdict")
 	m.requests = newFamily(func(n requestNames) (prometheus.Counter, error) {
 		return requests.GetMetricWithLabelValues(n.identity, n.target, string(n.verdict))
 	}, requestNames{other, other, other})

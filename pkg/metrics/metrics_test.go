@@ -61,12 +61,13 @@ func expect(t *testing.T, text string, lines ...string) {
 func TestWhatIsCountedIsServed(t *testing.T) {
 	at := time.Unix(1700000000, 0)
 	m := New(Build{"1.2", "abc", "go1"}, Sources{
-		Asks:    func() map[string]int { return map[string]int{"pending": 3} },
-		Kernel:  func() (map[string]uint64, error) { return map[string]uint64{"redirected": 7}, nil },
-		Canary:  func() (time.Time, bool) { return at, true },
-		Failing: func() map[string]int { return map[string]int{"bot": 2, "other": 0} },
-		Policy:  func() Policy { return Policy{Generation: 4, Loaded: at, Rejected: true} },
-		Seq:     func() uint64 { return 99 },
+		Asks:     func() map[string]int { return map[string]int{"pending": 3} },
+		Kernel:   func() (map[string]uint64, error) { return map[string]uint64{"redirected": 7}, nil },
+		Canary:   func() (time.Time, bool) { return at, true },
+		Failing:  func() map[string]int { return map[string]int{"bot": 2, "other": 0} },
+		Policy:   func() Policy { return Policy{Generation: 4, Loaded: at, Rejected: true} },
+		Seq:      func() uint64 { return 99 },
+		Canaries: func() uint64 { return 6 },
 	})
 	f := &flow.Flow{ID: "f1", Identity: "bot", Target: "orders", Seen: flow.Inspected}
 	m.Flow(f, 1)
@@ -95,6 +96,7 @@ func TestWhatIsCountedIsServed(t *testing.T) {
 		`chaperone_canary_ok 1`,
 		`chaperone_canary_failing{identity="bot"} 2`,
 		`chaperone_canary_failing{identity="other"} 0`,
+		`chaperone_canary_connections_total 6`,
 		`chaperone_policy_generation 4`,
 		`chaperone_policy_rejected 1`,
 		`chaperone_record_seq 99`,

@@ -14,8 +14,10 @@ type Sources struct {
 	Canary func() (verified time.Time, ok bool) // when one last came through, and whether the last of every enrollment did
 	// Failing counts the enrollments whose last canary failed, by identity.
 	Failing func() map[string]int
-	Policy  func() Policy
-	Seq     func() uint64 // of the record's newest entry
+	// Canaries is how many of the connections that the kernel handed over were the daemon's own tests.
+	Canaries func() uint64
+	Policy   func() Policy
+	Seq      func() uint64 // of the record's newest entry
 }
 
 // Policy is the state of the policy.
@@ -28,7 +30,7 @@ type Policy struct {
 // scrape collects from Sources.
 type scrape struct {
 	Sources
-	asks, kernel, kernelOK, canary, canaryOK, failing, generation, loaded, rejected, seq *prometheus.Desc
+	asks, kernel, kernelOK, canary, canaryOK, failing, canaries, generation, loaded, rejected, seq *prometheus.Desc
 }
 
 func (s Sources) collector() prometheus.Collector {
@@ -38,11 +40,12 @@ func (s Sources) collector() prometheus.Collector {
 	return &scrape{
 		Sources:    s,
 		asks:       desc("asks", "Asks the desk knows, by state.", "state"),
-		kernel:     desc("kernel_events_total", "What the BPF programs counted.", "event"),
+		kernel:     desc("kernel_events_total", "What the BPF programs counted, the daemon's own canaries included.", "event"),
 		kernelOK:   desc("kernel_readable", "1 when the BPF programs' counters could be read."),
 		canary:     desc("canary_verified_timestamp_seconds", "When a canary connection last came through; 0: never."),
 		canaryOK:   desc("canary_ok", "1 when the last canary of every enrollment came through."),
 		failing:    desc("canary_failing", "Enrollments whose last canary failed.", "identity"),
+		canaries:   desc("canary_connections_total", "Canary connections that the kernel handed over, a part of its handed_over."),
 		generation: desc("policy_generation", "Generation of the policy in force."),
 		loaded:     desc("policy_loaded_timestamp_seconds", "When the policy in force was loaded."),
 		rejected:   desc("policy_rejected", "1 when the last edit of the policy was not taken."),
@@ -72,6 +75,9 @@ func (s *scrape) Collect(out chan<- prometheus.Metric) {
 		for identity, n := range s.Failing() {
 			gauge(s.failing, float64(n), identity)
 		}
+	}
+	if s.Canaries != nil {
+		out <- prometheus.MustNewConstMetric(s.canaries, prometheus.CounterValue, float64(s.Canaries()))
 	}
 	if s.Policy != nil {
 		p := s.Policy()
