@@ -11,8 +11,9 @@ import (
 type asking struct {
 	text    []byte
 	partial bool
-	run     *bound // nil at Parse, and where a run's parameters were not kept
-	whole   bool   // the text is all there is to know of the run
+	run     *bound     // nil at Parse, and where a run's parameters were not kept
+	whole   bool       // the text is all there is to know of the run
+	stmt    *statement // nil: the text is sent now; else it was read by the server when this was prepared
 }
 
 // deferred says that people cannot be asked: there is no run yet, or not all of it can be seen.
@@ -24,14 +25,11 @@ func (e *engine) judge(w *walk, a asking) (*judged, bool, error) {
 	if e.asked != nil {
 		return e.taken(a)
 	}
-	if e.unsettled(a.text) {
-		if e.ends(e.queue.at(e.queue.n - 1)) {
-			e.stalled, e.drain, w.out.Stalled = true, true, true
-			return nil, false, nil
-		}
-		e.lexing.tuned = true // within the batch its settings are not reported
+	unsure := e.doubts(a)
+	if unsure != (doubts{}) && e.settles() {
+		e.stalled, e.drain, w.out.Stalled = true, true, true
+		return nil, false, nil
 	}
-	unsure := e.lexing.doubt(a.text)
 	if j := e.texts.by[string(a.text)]; j != nil && !a.partial && j.unsure == unsure && j.stands(e.generation()) {
 		e.s.Meter.Request(e.s.Flow.Identity, e.s.Flow.Target, j.answer.Verdict)
 		return j, true, nil
@@ -44,6 +42,23 @@ func (e *engine) judge(w *walk, a asking) (*judged, bool, error) {
 	}
 	e.asked, w.out.Question = j, j.read(e.p.reader, e.prepared.find, a.run, e.settings)
 	return nil, false, nil
+}
+
+// doubts are those about a text. What was prepared is not read again by the server.
+func (e *engine) doubts(a asking) doubts {
+	switch {
+	case a.partial:
+		return doubts{} // nothing of it is believed
+	case a.stmt != nil:
+		return a.stmt.j.unsure
+	}
+	return e.lexing.doubt(a.text)
+}
+
+// settles says that the settings a text is read under will be known once the server has answered
+// all it owes.
+func (e *engine) settles() bool {
+	return e.lexing.tuned && e.queue.n > 0 && e.ends(e.queue.at(e.queue.n-1))
 }
 
 // taken takes the answer to the question that is out, once it is there.
@@ -99,7 +114,7 @@ func (e *engine) again(w *walk, p *portal) (*judged, bool, error) {
 		j := *s.j
 		return &j, true, e.unaskable(&j, "Prepare the statement again: it has to be judged anew, and is too long to be kept.")
 	}
-	j, ok, err := e.judge(w, asking{text: []byte(s.j.text), run: p.bound})
+	j, ok, err := e.judge(w, asking{text: []byte(s.j.text), run: p.bound, stmt: s})
 	if !ok || err != nil {
 		return nil, false, err
 	}

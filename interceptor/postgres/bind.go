@@ -48,6 +48,7 @@ func (e *engine) bind(w *walk, size int) (bool, error) {
 			return true, nil
 		}
 	}
+	e.lexing.stir(s.j)
 	e.setPortal(name, p)
 	e.queue.push(owed{step: stepBind})
 	if e.s.Level != rules.RecordFull {

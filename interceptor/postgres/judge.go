@@ -25,7 +25,7 @@ type judged struct {
 	text    string
 	partial bool   // text is only how it begins
 	run     *bound // the parameters it was judged with; nil: without
-	unsure  string // why the server may read text differently than we do
+	unsure  doubts // how the server may read text differently than we do
 	reading *sqlread.Reading
 	request *flow.Request
 	answer  interceptor.Answer
@@ -41,7 +41,6 @@ const (
 	redefines   traits = 1 << iota // changes what relations and functions are
 	mayRedefine                    // runs code or text that may
 	renames                        // may change what statement names stand for
-	retunes                        // may change how later texts are read
 	launders                       // may carry values to settings and notifications
 	resets                         // may change who runs later texts, and what names in them mean
 )
@@ -61,7 +60,11 @@ func (j *judged) read(reader sqlread.Reader, prepared func(string) *sqlread.Stat
 		if r == nil {
 			return nil, errUnread
 		}
-		j.reading = j.doubt(r.Resolve(prepared))
+		unsure, err := j.unsure.dispel(ctx, reader, r)
+		if err != nil {
+			return nil, errors.Join(errUnread, err)
+		}
+		j.reading = j.doubt(r.Resolve(prepared), unsure)
 		j.named = executes(r)
 		q := j.request
 		q.Text, q.Effects, q.Fingerprint, q.Changes = r.Redacted, j.reading.Effects(), j.reading.Fingerprint, j.reading.Changes
@@ -86,8 +89,7 @@ func executes(r *sqlread.Reading) bool {
 func (j *judged) known(context.Context) (*flow.Request, error) { return j.request, nil }
 
 // doubt turns a reading that may not be the server's into one that knows nothing.
-func (j *judged) doubt(r *sqlread.Reading) *sqlread.Reading {
-	why := j.unsure
+func (j *judged) doubt(r *sqlread.Reading, why string) *sqlread.Reading {
 	if j.partial {
 		why = "the text is too long to be read"
 	}
@@ -113,7 +115,7 @@ func once() string {
 // settle takes the answer.
 func (j *judged) settle(a interceptor.Answer) {
 	j.answer, j.settled = a, true
-	j.traits = mayRedefine | renames | retunes | launders | resets
+	j.traits = mayRedefine | renames | launders | resets
 	if j.reading != nil && j.reading.Unread == "" {
 		j.traits = traitsOf(j.reading)
 	}
@@ -128,10 +130,7 @@ func traitsOf(r *sqlread.Reading) traits {
 			t |= renames
 		case s.Node == "FetchStmt", s.Node == "ExecuteStmt":
 		case s.Opaque:
-			t |= mayRedefine | renames | retunes | launders | resets
-		}
-		if len(s.Functions) > 0 {
-			t |= retunes // set_config, or one that calls it
+			t |= mayRedefine | renames | launders | resets
 		}
 		for _, e := range s.Effects {
 			switch e.Action {
@@ -145,7 +144,7 @@ func traitsOf(r *sqlread.Reading) traits {
 			}
 			switch e.Action {
 			case flow.SessionSet, flow.Unknown, flow.Execute, flow.Admin, flow.SetRole:
-				t |= retunes | resets
+				t |= resets
 			}
 		}
 	}

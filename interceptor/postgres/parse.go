@@ -53,6 +53,7 @@ func (e *engine) parse(w *walk, size int) (bool, error) {
 	if !j.stands(e.generation()) {
 		s.declared = bytes.Clone(types)
 	}
+	e.lexing.stir(j)
 	e.queue.push(owed{step: stepParse, stmt: s, name: e.name(name, s)})
 	e.sendTaped(w, size, taped)
 	return true, nil

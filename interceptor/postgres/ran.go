@@ -1,9 +1,5 @@
 package postgres
 
-import (
-	"bytes"
-)
-
 // ran notes that a text was sent to be run.
 func (e *engine) ran(j *judged) {
 	if movesPortals(j) {
@@ -12,7 +8,7 @@ func (e *engine) ran(j *judged) {
 	if j.traits&resets != 0 {
 		e.set(j.text)
 	}
-	e.lexing.tuned = e.lexing.tuned || j.traits&retunes != 0
+	e.lexing.tuned = true
 	// Who sees everything has no reason to hide what a function of his changes.
 	if j.traits&redefines != 0 || e.s.Masks.HasColumns() && e.alters(j) {
 		e.redefined()
@@ -29,21 +25,6 @@ func (e *engine) ran(j *judged) {
 	for _, s := range e.statements {
 		s.renamed = true
 	}
-}
-
-// unsettled says that what is on its way may change how text is read: any statement may, by
-// a function, a trigger or the end of a transaction.
-func (e *engine) unsettled(text []byte) bool {
-	if bytes.IndexByte(text, '\\') < 0 && !hasHigh(text) {
-		return false
-	}
-	for i := range e.queue.n {
-		switch e.queue.at(i).step {
-		case stepExecute, stepQuery, stepFunction:
-			return true
-		}
-	}
-	return false
 }
 
 // ends says that an owed entry is the last of its batch.
