@@ -275,10 +275,16 @@ func (d *Door) forgetNumber(id uint32) error {
 	return errors.Join(errs...)
 }
 
-// drop detaches what is pinned at pin.
+// drop detaches what is pinned at pin. Without being asked to, the kernel detaches some
+// time after the last reference is gone, and a program in whose place another has been put would still run.
 func (d *Door) drop(pin string) error {
-	if l := d.links[pin]; l != nil {
-		delete(d.links, pin)
+	l := d.links[pin]
+	delete(d.links, pin)
+	if l == nil {
+		l, _ = link.LoadPinnedLink(pin, nil) // gone, or nothing that could be detached
+	}
+	if l != nil {
+		_ = l.Detach() // from a cgroup that is gone it is detached already
 		_ = l.Close()
 	}
 	if err := os.Remove(pin); err != nil && !errors.Is(err, fs.ErrNotExist) {
