@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"strconv"
@@ -73,6 +74,10 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %w", api.ErrNotFound, err)
 	case errors.Is(err, enroll.ErrOverlap), errors.Is(err, enroll.ErrSelf):
 		return fmt.Errorf("%w: %w", api.ErrRefused, err)
+	case errors.Is(err, enroll.ErrLeaderless):
+		return api.Hint(fmt.Errorf("%w: %w", api.ErrRefused, err), "restart it, or enroll the cgroup it was started in")
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %w", api.ErrNotFound, err)
 	}
 	return err
 }
@@ -141,6 +146,9 @@ func (h *house) cgroupOf(q api.Enroll) (string, error) {
 func (h *house) enrollPID(ctx context.Context, q api.Enroll) (api.Enrollment, error) {
 	if q.PID == os.Getpid() {
 		return api.Enrollment{}, fmt.Errorf("%w: %w", api.ErrRefused, enroll.ErrSelf)
+	}
+	if err := enroll.Movable(q.PID); err != nil {
+		return api.Enrollment{}, classify(err)
 	}
 	cgroup, err := h.tenants.yard.Make("pid-" + strconv.Itoa(q.PID) + "-" + random())
 	if err != nil {

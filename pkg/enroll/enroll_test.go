@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	if addresses := os.Getenv(holdVariable); addresses != "" {
 		os.Exit(hold(strings.Fields(addresses)))
 	}
+	if flag := os.Getenv(hideVariable); flag != "" {
+		os.Exit(hide(flag))
+	}
 	os.Exit(leaks.Run(m))
 }
 
