@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What stands behind the connect hooks: socket options that steer packets, and
+/* What stands behind the connect hooks: socket options that steer packets or hold them up, and
  * the packets themselves. Attached to the enrolled cgroup. */
 #ifndef CHAPERONE_BACKSTOP_H
 #define CHAPERONE_BACKSTOP_H
@@ -14,6 +14,7 @@
 /* Levels and names of socket options, from the kernel's UAPI headers. */
 #define LEVEL_SOCKET 1
 #define LEVEL_IP 0
+#define LEVEL_TCP 6
 #define LEVEL_IPV6 41
 #define LEVEL_PACKET 263
 #define LEVEL_XDP 283
@@ -29,6 +30,11 @@
 #define IPV6_RTHDRDSTOPTS 55
 #define IPV6_RTHDR 57
 #define IPV6_DSTOPTS 59
+#define TCP_MD5SIG 14
+#define TCP_REPAIR 19
+#define TCP_MD5SIG_EXT 32
+#define TCP_AO_ADD_KEY 38
+#define TCP_AO_INFO 40
 
 #define OPTION_MAX 4096 /* bytes of an option the kernel shows to BPF */
 
@@ -44,6 +50,16 @@ static __always_inline int steers(int level, int name)
 	return 0;
 }
 
+/* A SYN that is signed, or that is never sent, gets no answer from the proxy: its origin would stay
+ * in handovers, which is everybody's, for as long as its socket does. */
+static __always_inline int holds_up(int level, int name)
+{
+	if (level != LEVEL_TCP)
+		return 0;
+	return name == TCP_MD5SIG || name == TCP_MD5SIG_EXT || name == TCP_REPAIR ||
+	       (name >= TCP_AO_ADD_KEY && name <= TCP_AO_INFO);
+}
+
 SEC("cgroup/setsockopt")
 int set_option(struct bpf_sockopt *ctx)
 {
@@ -54,7 +70,7 @@ int set_option(struct bpf_sockopt *ctx)
 		ctx->optlen = -1;
 		return ALLOW;
 	}
-	if (steers(ctx->level, ctx->optname))
+	if (steers(ctx->level, ctx->optname) || holds_up(ctx->level, ctx->optname))
 		return deny(enrollment, OPTION_DENIED);
 	if (ctx->optlen > OPTION_MAX)
 		ctx->optlen = 0; /* the kernel takes the original */

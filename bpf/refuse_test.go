@@ -70,14 +70,27 @@ func TestDatagramsAreDNSOrNothing(t *testing.T) {
 	}
 }
 
-func TestOptionsThatSteerPacketsAreRefused(t *testing.T) {
+func TestOptionsThatSteerPacketsOrHoldThemUpAreRefused(t *testing.T) {
 	h := newHouse(t)
 	for name, args := range map[string][]string{
 		"routing header": {"41", "57"}, "hop-by-hop": {"41", "54"}, "source route": {"0", "4"}, "packet": {"263", "20"}, "xdp": {"283", "1"},
 		"old packet options": {"41", "6"}, "old routing header": {"41", "5"},
+		"md5": {"6", "14"}, "md5 of a prefix": {"6", "32"}, "repair": {"6", "19"},
+		"ao key": {"6", "38"}, "ao key away": {"6", "39"}, "ao": {"6", "40"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := run(t, h.cgroup, "option", args...); got != "EPERM" {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
+
+func TestOtherOptionsAreSet(t *testing.T) {
+	h := newHouse(t)
+	for name, args := range map[string][]string{"no delay": {"6", "1"}, "keep alive": {"1", "9"}, "user timeout": {"6", "18"}} {
+		t.Run(name, func(t *testing.T) {
+			if got := run(t, h.cgroup, "option", args...); got != "set" {
 				t.Errorf("got %q", got)
 			}
 		})
