@@ -231,13 +231,19 @@ int sock_create(struct bpf_sock *sk)
 	return deny(enrollment, refused(sk));
 }
 
-/* Whoever holds the proxy's port while the daemon is away gets the
- * connections of others. At the root: only root outside of all enrollments may. */
-static __always_inline int may_bind(struct bpf_sock_addr *ctx)
+/* Whoever holds the proxy's port while the daemon is away gets the connections of
+ * others: TCP, where the proxy listens, on an address that takes loopback's. At the root: only
+ * root outside of all enrollments may. */
+static __always_inline int may_bind(struct bpf_sock_addr *ctx, union address *at)
 {
 	__u32 who;
 
-	if (port_of(ctx) != proxy_port)
+	if (port_of(ctx) != proxy_port || ctx->type != SOCK_STREAM)
+		return ALLOW;
+	if (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_MPTCP)
+		return ALLOW;
+	settle(at);
+	if (!is_loopback(at) || bpf_get_netns_cookie(ctx) != proxy_netns)
 		return ALLOW;
 	who = deciding();
 	if (!who && !(__u32)bpf_get_current_uid_gid())
@@ -248,13 +254,22 @@ static __always_inline int may_bind(struct bpf_sock_addr *ctx)
 SEC("cgroup/bind4")
 int bind4(struct bpf_sock_addr *ctx)
 {
-	return may_bind(ctx);
+	union address at;
+
+	from4(&at, ctx->user_ip4);
+	return may_bind(ctx, &at);
 }
 
 SEC("cgroup/bind6")
 int bind6(struct bpf_sock_addr *ctx)
 {
-	return may_bind(ctx);
+	union address at;
+
+	at.words[0] = ctx->user_ip6[0];
+	at.words[1] = ctx->user_ip6[1];
+	at.words[2] = ctx->user_ip6[2];
+	at.words[3] = ctx->user_ip6[3];
+	return may_bind(ctx, &at);
 }
 
 char licence[] SEC("license") = "Dual BSD/GPL";

@@ -256,18 +256,26 @@ func probeDevice(args []string) (string, error) {
 	return told(fd)
 }
 
+// probeBind: ADDRESS KIND [UID [elsewhere]], as another user, in a network namespace of its own.
 func probeBind(args []string) (string, error) {
-	if len(args) > 1 { // as another user
-		uid, _ := strconv.Atoi(args[1])
+	if len(args) > 3 {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return "", err
+		}
+	}
+	if len(args) > 2 {
+		uid, _ := strconv.Atoi(args[2])
 		if err := unix.Setresuid(uid, uid, uid); err != nil {
 			return "", err
 		}
 	}
 	sa, family := sockaddr(args[0])
-	fd, err := unix.Socket(family, unix.SOCK_STREAM, 0)
+	kind := map[string][2]int{"tcp": {unix.SOCK_STREAM, 0}, "udp": {unix.SOCK_DGRAM, 0}, "mptcp": {unix.SOCK_STREAM, unix.IPPROTO_MPTCP}}[args[1]]
+	fd, err := unix.Socket(family, kind[0], kind[1])
 	if err != nil {
 		return "", err
 	}
+	_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_FREEBIND, 1) // any address is as good as one of this host
 	return "bound", unix.Bind(fd, sa)
 }
 

@@ -121,13 +121,44 @@ func TestADeadDaemonMeansRefused(t *testing.T) {
 	if got := run(t, h.cgroup, "sendto", "203.0.113.9:443"); got != "EPERM" {
 		t.Errorf("a datagram: %q", got)
 	}
-	address := fmt.Sprintf("127.0.0.1:%d", h.port)
-	if got := run(t, h.cgroup, "bind", address); got != "EPERM" {
-		t.Errorf("the proxy's port was taken from inside: %q", got)
-	}
+}
+
+// Who holds the proxy's port has everybody's connections. The number alone is nobody's.
+func TestTheProxysPortIsTakenByNobodyElse(t *testing.T) {
+	h := newHouse(t)
+	h.stop()
 	other := makeCgroup(t, fmt.Sprintf("chaperone-test-squat-%d", h.port))
-	if got := run(t, other, "bind", address, "65534"); got != "EPERM" {
-		t.Errorf("the proxy's port was taken by another user: %q", got)
+	const nobody = "65534"
+	for _, c := range []struct {
+		name, host, kind string
+		more             []string
+		want             string
+	}{
+		{"loopback", "127.0.0.1", "tcp", nil, "EPERM"},
+		{"any", "0.0.0.0", "tcp", nil, "EPERM"},
+		{"ipv6 loopback", "[::1]", "tcp", nil, "EPERM"},
+		{"ipv6 any", "[::]", "tcp", nil, "EPERM"},
+		{"mapped loopback", "[::ffff:127.0.0.1]", "tcp", nil, "EPERM"},
+		{"mapped any", "[::ffff:0.0.0.0]", "tcp", nil, "EPERM"},
+		{"mptcp", "127.0.0.1", "mptcp", nil, "EPERM"},
+		{"datagrams", "127.0.0.1", "udp", nil, "bound"},
+		{"another address", "203.0.113.7", "tcp", nil, "bound"},
+		{"another ipv6 address", "[2001:db8::7]", "tcp", nil, "bound"},
+		{"another network namespace", "0.0.0.0", "tcp", []string{"elsewhere"}, "bound"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			args := append([]string{fmt.Sprintf("%s:%d", c.host, h.port), c.kind, nobody}, c.more...)
+			if got := run(t, other, "bind", args...); got != c.want && got != "EPROTONOSUPPORT" { // a kernel without MPTCP
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+	address := fmt.Sprintf("127.0.0.1:%d", h.port)
+	if got := run(t, h.cgroup, "bind", address, "tcp"); got != "EPERM" {
+		t.Errorf("by root inside: %q", got)
+	}
+	if got := run(t, other, "bind", address, "tcp"); got != "bound" {
+		t.Errorf("by root outside: %q", got)
 	}
 }
 
