@@ -72,6 +72,7 @@ func examine(c *config.Config) []finding {
 		findings = append(findings, pinning(c.PinDir))
 	}
 	findings = append(findings,
+		port(c.Listen.Port),
 		limited("kernel", true, release(), ""),
 		limited("IPv6 loopback", ipv6(), "IPv6 connections are proxied", "no ::1 here: IPv6 connections of enrolled processes are refused"),
 		limited("Yama ptrace", yama(), "enrolled processes cannot trace other processes of their user", "an enrolled process can trace other processes of its user: set kernel.yama.ptrace_scope=1, or give it a user of its own"),
@@ -110,6 +111,16 @@ func limited(name string, ok bool, good, bad string) finding {
 		return finding{Name: name, OK: true, Effect: good}
 	}
 	return finding{Name: name, Effect: bad}
+}
+
+// port says whether the proxy's port is its own when the daemon is away.
+func port(n uint16) finding {
+	if n == 0 {
+		return finding{Name: "proxy's port", Effect: "another each time, and anybody's while the daemon is away: set listen.port"}
+	}
+	err := enroll.CheckPort(n)
+	return needed("proxy's port", err == nil, fmt.Sprintf("%d is given to nobody who does not ask for it", n),
+		fmt.Sprintf("%v: set listen.port outside of net.ipv4.ip_local_port_range, or name it in net.ipv4.ip_local_reserved_ports", err))
 }
 
 func release() string {

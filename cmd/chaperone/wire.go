@@ -160,6 +160,9 @@ func (h *house) openKernel(ctx context.Context) error {
 	for _, l := range h.listeners {
 		h.later(func() error { l.Close(); return nil }) // closed by Serve already, unless it never ran
 	}
+	if err := checkPort(h.config.Listen.Port); err != nil {
+		return err
+	}
 	port := uint16(h.listeners[0].Addr().(*net.TCPAddr).Port)
 	h.door, err = bpf.Open(bpf.Options{PinDir: h.config.PinDir, CgroupRoot: root, Port: port})
 	if errors.Is(err, bpf.ErrBusy) {
@@ -193,6 +196,16 @@ func (h *house) openKernel(ctx context.Context) error {
 	}
 	h.count(true)
 	_, err = h.record.Checkpoint() // from here on the record is held against the kernel's count
+	return err
+}
+
+// checkPort refuses a port that the proxy could lose to anybody.
+func checkPort(port uint16) error {
+	err := enroll.CheckPort(port)
+	if errors.Is(err, enroll.ErrEphemeral) {
+		return api.Hint(fmt.Errorf("listen: %w", err),
+			"set listen.port outside of net.ipv4.ip_local_port_range, or name the port in net.ipv4.ip_local_reserved_ports")
+	}
 	return err
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -26,6 +28,52 @@ func Listen(ctx context.Context, port uint16) ([]net.Listener, error) {
 			return listeners, err
 		}
 	}
+}
+
+// ErrEphemeral means that a port is among those that sockets get which ask for none. They come by it past
+// every hook: while the daemon is away, anybody's listener could get the connections of the enrolled.
+var ErrEphemeral = errors.New("it is among the ports that are given to anybody")
+
+// CheckPort says why a port that is to stay the proxy's would not; nil for 0, which is another each time.
+func CheckPort(port uint16) error {
+	if port == 0 {
+		return nil
+	}
+	span, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return fmt.Errorf("ports that are given to anybody: %w", err)
+	}
+	reserved, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports")
+	if err != nil {
+		return fmt.Errorf("ports that are given to nobody: %w", err)
+	}
+	if isEphemeral(port, string(span), string(reserved)) {
+		return fmt.Errorf("port %d: %w", port, ErrEphemeral)
+	}
+	return nil
+}
+
+// isEphemeral reads "32768 60999" and "8080,9148-9150" (ip(7), ip-sysctl.rst).
+func isEphemeral(port uint16, span, reserved string) bool {
+	if !inSpan(port, strings.Fields(span)) {
+		return false
+	}
+	for part := range strings.SplitSeq(strings.TrimSpace(reserved), ",") {
+		if inSpan(port, strings.Split(part, "-")) {
+			return false
+		}
+	}
+	return true
+}
+
+// inSpan says that a port is between the first and the last of some numbers.
+func inSpan(port uint16, numbers []string) bool {
+	if len(numbers) == 0 {
+		return false
+	}
+	first, err1 := strconv.ParseUint(numbers[0], 10, 16)
+	last, err2 := strconv.ParseUint(numbers[len(numbers)-1], 10, 16)
+	return err1 == nil && err2 == nil && uint64(port) >= first && uint64(port) <= last
 }
 
 func listenOn(ctx context.Context, port uint16) ([]net.Listener, error) {
