@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/chaperone-dev/chaperone/pkg/api"
 	"github.com/chaperone-dev/chaperone/pkg/config"
@@ -135,14 +136,28 @@ func runIn(dir, path string, command []string, as *enroll.Account) (int, error) 
 	for {
 		select {
 		case s := <-signals:
-			if s == syscall.SIGINT || s == syscall.SIGQUIT {
-				continue // a terminal has sent it to the command as well
+			if !terminalSent(s) {
+				_ = cmd.Process.Signal(s) // it may be gone
 			}
-			_ = cmd.Process.Signal(s) // it may be gone
 		case err := <-ended:
 			return codeOf(cmd, err)
 		}
 	}
+}
+
+// terminalSent says that a terminal sent a signal of its keys, and so to the command
+// as well: it does to its foreground group, which both are in.
+func terminalSent(s os.Signal) bool {
+	if s != syscall.SIGINT && s != syscall.SIGQUIT {
+		return false
+	}
+	terminal, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false // there is none
+	}
+	defer unix.Close(terminal)
+	group, err := unix.IoctlGetUint32(terminal, unix.TIOCGPGRP)
+	return err == nil && int(group) == syscall.Getpgrp()
 }
 
 // codeOf is a command's exit code as a shell tells it.
