@@ -16,6 +16,11 @@ import (
 
 // Begin makes an enrolled cgroup for `chaperone run`.
 func (h *house) Begin(ctx context.Context, q api.Begin) (api.Run, error) {
+	begun, err := h.beginRun()
+	if err != nil {
+		return api.Run{}, err
+	}
+	defer begun()
 	cgroup, err := h.tenants.yard.Make("run-" + random())
 	if err != nil {
 		return api.Run{}, err

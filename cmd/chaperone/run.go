@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -45,17 +44,8 @@ func newRun() *cobra.Command {
 		if err != nil {
 			return api.Hint(fmt.Errorf("%s: %w", command[0], api.ErrNotFound), "give the command after --")
 		}
-		client := api.Dial(c.ControlSocket)
-		_, err = client.Status(cmd.Context())
-		switch {
-		case err == nil && cmd.Flags().Changed("policy"):
-			return api.Hint(errors.New("a daemon is running, and its policy applies"), "leave --policy out, or give another --control-socket, --state-dir and --pin-dir")
-		case err == nil:
-			return runWith(cmd.Context(), client, *identity, path, command, as)
-		case !errors.Is(err, api.ErrNotRunning):
-			return err
-		}
-		return runAlone(cmd.Context(), c, *identity, path, command, as)
+		one := &errand{config: c, identity: *identity, path: path, command: command, as: as, policyGiven: cmd.Flags().Changed("policy")}
+		return one.run(cmd.Context())
 	}
 	return cmd
 }
@@ -74,40 +64,20 @@ func whoRuns(name string) (*enroll.Account, error) {
 	return enroll.AccountOf(name)
 }
 
-// runAlone runs a command with a daemon of its own, in this process.
-func runAlone(ctx context.Context, c *config.Config, identity, path string, command []string, as *enroll.Account) error {
-	ctx, stop := context.WithCancel(context.WithoutCancel(ctx)) // signals are the command's
-	defer stop()
-	level := slog.LevelWarn
-	if c.Log.Level == "debug" {
-		level = slog.LevelDebug
-	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	h, err := build(ctx, c, log)
-	if err != nil {
-		return err
-	}
-	h.shutdown = stop
-	lived := make(chan error, 1)
-	go func() { lived <- h.live(ctx) }()
-	err = runWith(ctx, h, identity, path, command, as)
-	stop()
-	return errors.Join(err, <-lived, h.close())
-}
-
 // landlord gives a place to run a command in: the daemon, or the house itself.
 type landlord interface {
 	Begin(context.Context, api.Begin) (api.Run, error)
 	Release(ctx context.Context, id string) error
 }
 
-// runWith runs a command in a place of the landlord's, and gives the place back.
-func runWith(ctx context.Context, l landlord, identity, path string, command []string, as *enroll.Account) error {
-	place, err := l.Begin(ctx, api.Begin{Identity: identity, Name: filepath.Base(path)})
+// with runs the command in a place of the landlord's, and gives the place back.
+func (e *errand) with(ctx context.Context, l landlord) error {
+	place, err := l.Begin(ctx, api.Begin{Identity: e.identity, Name: filepath.Base(e.path)})
 	if err != nil {
 		return err
 	}
-	code, err := runIn(place.CgroupPath, path, command, as)
+	e.begun = true
+	code, err := runIn(place.CgroupPath, e.path, e.command, e.as)
 	released := l.Release(context.WithoutCancel(ctx), place.ID)
 	if released != nil && !errors.Is(released, api.ErrNotFound) { // the daemon, or the next one, clears it out
 		fmt.Fprintf(os.Stderr, "chaperone: the run's cgroup stays enrolled: %v\n", released)

@@ -28,6 +28,8 @@ type tenancy struct {
 	proofs    map[uint32]proof
 	uncovered map[uint32]int
 	leaving   map[string]bool // cgroups that are being emptied
+	beginning int             // runs that are given a place right now
+	ending    bool            // the last run is over, and with it this daemon
 	verified  time.Time       // when a canary last came through, from wherever
 }
 

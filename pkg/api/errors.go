@@ -15,6 +15,7 @@ var (
 	ErrInvalid     = errors.New("invalid request")   // exit code 2
 	ErrConflict    = errors.New("too late")          // exit code 1
 	ErrUnsupported = errors.New("not supported")     // exit code 1
+	ErrEnding      = errors.New("the daemon ends")   // exit code 1; another may begin
 	ErrNotRunning  = errors.New("no daemon answers") // exit code 1
 	ErrRunning     = errors.New("another daemon answers on this socket")
 )
@@ -38,6 +39,7 @@ func kinds() []kind {
 		{ErrInvalid, "invalid", http.StatusBadRequest},
 		{ErrConflict, "conflict", http.StatusConflict},
 		{approval.ErrResolved, "conflict", http.StatusConflict},
+		{ErrEnding, "ending", http.StatusServiceUnavailable},
 		{ErrUnsupported, "unsupported", http.StatusNotImplemented},
 	}
 }
