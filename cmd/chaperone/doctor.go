@@ -75,7 +75,8 @@ func examine(c *config.Config) []finding {
 		port(c.Listen.Port),
 		limited("kernel", true, release(), ""),
 		limited("IPv6 loopback", ipv6(), "IPv6 connections are proxied", "no ::1 here: IPv6 connections of enrolled processes are refused"),
-		limited("Yama ptrace", yama(), "enrolled processes cannot trace other processes of their user", "an enrolled process can trace other processes of its user: set kernel.yama.ptrace_scope=1, or give it a user of its own"),
+		tracing("/proc/sys/kernel/yama/ptrace_scope"),
+		typing("/proc/sys/dev/tty/legacy_tiocsti"),
 		needed("state directory", writable(c.StateDir), c.StateDir+" can be written", c.StateDir+" cannot be written: nothing could be recorded"),
 	)
 	return findings
@@ -136,8 +137,30 @@ func ipv6() bool {
 	return err == nil && strings.Contains(string(data), "00000000000000000000000000000001")
 }
 
-func yama() bool {
-	data, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
+// tracing is about ptrace(2) within one user, which Yama restrains where the kernel has it.
+func tracing(scope string) finding {
+	f := limited("tracing", set(scope), "enrolled processes cannot trace other processes of their user",
+		"an enrolled process can trace other processes of its user: set kernel.yama.ptrace_scope=1, or give it a user of its own")
+	if _, err := os.Stat(scope); err != nil {
+		f.Effect = "an enrolled process can trace other processes of its user, and this kernel has no Yama to forbid it: give it a user of its own"
+	}
+	return f
+}
+
+// typing is about TIOCSTI (ioctl_tty(2)), which can be turned off since Linux 6.2.
+func typing(legacy string) finding {
+	_, err := os.Stat(legacy)
+	f := limited("typing into terminals", err == nil && !set(legacy), "a command run on your terminal cannot type into it",
+		"a command run on your terminal can type into it, as you: set dev.tty.legacy_tiocsti=0, or run it without a terminal")
+	if err != nil {
+		f.Effect = "a command run on your terminal can type into it, as you, and this kernel cannot forbid it (6.2 can): run it without a terminal"
+	}
+	return f
+}
+
+// set says that a sysctl is there and not zero.
+func set(file string) bool {
+	data, err := os.ReadFile(file)
 	return err == nil && strings.TrimSpace(string(data)) != "0"
 }
 
