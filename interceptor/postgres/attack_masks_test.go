@@ -197,3 +197,44 @@ drop sequence if exists counter; create sequence counter; create view over_v as 
 		}
 	}
 }
+
+func TestMaskedValuesAreNotCarriedToAnotherTable(t *testing.T) {
+	w := secretly(t, "redact")
+	if _, err := postgres.psql(`drop table if exists ruled; create table ruled (a int); drop view if exists entry; create view entry as select 1 as a;
+create rule r as on insert to ruled do instead insert into other select 1, ssn from secrets;
+create rule r as on insert to entry do instead insert into other select 1, ssn from secrets;
+create schema if not exists elsewhere; drop table if exists elsewhere.secrets; create table elsewhere.secrets (e text); insert into elsewhere.secrets values ('x')`); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = postgres.psql("drop schema elsewhere cascade") })
+	a := attack(t, w, "")
+	for text, want := range map[string]string{
+		"with i as (insert into other select 1000 + id, ssn from secrets) update secrets set name = name where id = 1": "42501 ",
+		"with u as (update secrets set name = name returning ssn) insert into other select 1, ssn from u":              "42501 ",
+		"with d as (delete from secrets where id = 9 returning ssn) update other set note = ssn from d":                "42501 ",
+		"update elsewhere.secrets set e = (select string_agg(ssn, ',') from public.secrets)":                           "42501 ",
+		"update elsewhere.secrets set e = ssn from public.secrets s":                                                   "42501 ",
+		"insert into ruled values (1)":                                                          "42501 ",
+		"insert into entry values (1)":                                                          "42501 ",
+		"prepare kept as select ssn from secrets":                                               "",
+		"create temp table kept as execute kept":                                                "42501 ",
+		"create temp table kept as execute other_name":                                          "42501 ",
+		"do 'begin insert into other select 1, ssn from secrets; end'":                          "42501 ",
+		"update secrets set name = 'x' where id = 1":                                            "",
+		"update public.secrets set name = s.name from public.secrets s where s.id = secrets.id": "",
+		"with secrets as (select 7 as n) insert into other select n, 'x' from secrets":          "",
+		"create temp table likely (like public.secrets)":                                        "",
+		"delete from other where id in (select id from secrets where id = 99)":                  "",
+		"insert into other values (8, 'b') on conflict do nothing":                              "",
+	} {
+		if text == "create temp table kept as execute kept" {
+			a.asks("prepare kept as select ssn from secrets")
+		}
+		if got := a.asks(text); got != want && !strings.HasPrefix(text, "prepare") {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+	if got := a.asks("begin", "create temp table mine (e text)", "alter table mine rename to secrets", "update secrets set e = (select max(ssn) from public.secrets)"); got != "42501 " {
+		t.Error("while it shadows the table:", got)
+	}
+}

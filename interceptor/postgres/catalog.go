@@ -71,6 +71,7 @@ type snapshot struct {
 	columns   map[attribute]attributeIs
 	parents   map[uint32][]uint32
 	uses      map[uint32][]uint32 // view: relations
+	rules     map[uint32][]uint32 // relation: those that its rules for writing name, itself among them
 	computed  map[uint32]bool     // view: it calls functions that are not the system's
 	functions map[string]bool     // names of functions that are not the system's
 	operators map[string]bool     // names of operators that are neither the system's nor an extension's machine code
@@ -279,7 +280,7 @@ func (v *view) cleanStatement(s *sqlread.Statement) bool {
 			return false
 		}
 	}
-	return !v.calls(s)
+	return !v.calls(s) && !v.ruled(s.Writes)
 }
 
 // calls says whether a statement runs code that is not the system's.

@@ -13,7 +13,7 @@ from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid operator(pg_c
 where a.attnum operator(pg_catalog.>) 0 and not a.attisdropped and c.oid operator(pg_catalog.>=) '16384'::pg_catalog.oid
 and c.relkind operator(pg_catalog.=) any (array['r','p','f','v','m']::pg_catalog."char"[])`,
 	`select inhrelid, inhparent from pg_catalog.pg_inherits`,
-	`select distinct r.ev_class, d.refclassid, d.refobjid from pg_catalog.pg_rewrite r join pg_catalog.pg_depend d
+	`select distinct r.ev_class, r.ev_type, d.refclassid, d.refobjid from pg_catalog.pg_rewrite r join pg_catalog.pg_depend d
 on d.classid operator(pg_catalog.=) '2618'::pg_catalog.oid and d.objid operator(pg_catalog.=) r.oid
 where r.ev_class operator(pg_catalog.>=) '16384'::pg_catalog.oid`,
 	`select distinct pg_catalog.convert_to(proname::pg_catalog.text, 'UTF8') from pg_catalog.pg_proc where oid operator(pg_catalog.>=) '16384'::pg_catalog.oid`,

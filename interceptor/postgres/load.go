@@ -45,7 +45,7 @@ func (e *engine) loads(w *walk) {
 	w.put(append(batch, 'S', 0, 0, 0, 4))
 	e.load = &loader{snap: &snapshot{
 		version: e.catalog.begin(), taken: time.Now(), relations: map[uint32]*relation{}, columns: map[attribute]attributeIs{},
-		parents: map[uint32][]uint32{}, uses: map[uint32][]uint32{}, computed: map[uint32]bool{}, functions: map[string]bool{},
+		parents: map[uint32][]uint32{}, uses: map[uint32][]uint32{}, rules: map[uint32][]uint32{}, computed: map[uint32]bool{}, functions: map[string]bool{},
 		operators: map[string]bool{}, alters: map[string]bool{},
 	}}
 }
@@ -81,8 +81,8 @@ func (l *loader) take(v [][]byte) bool {
 			attributeIs{string(v[2]), number(v[3]), int32(number(v[4]))}
 	case l.query == 2 && len(v) == 2 && len(v[0]) == 4 && len(v[1]) == 4:
 		s.parents[number(v[0])] = append(s.parents[number(v[0])], number(v[1]))
-	case l.query == 3 && len(v) == 3 && len(v[0]) == 4 && len(v[1]) == 4 && len(v[2]) == 4:
-		l.depends(number(v[0]), number(v[1]), number(v[2]))
+	case l.query == 3 && len(v) == 4 && len(v[0]) == 4 && len(v[1]) == 1 && len(v[2]) == 4 && len(v[3]) == 4:
+		l.depends(number(v[0]), v[1][0] == onSelect, number(v[2]), number(v[3]))
 	case l.query == 4 && len(v) == 1:
 		s.functions[string(v[0])] = true
 	case l.query == 5 && len(v) == 1:
@@ -99,13 +99,20 @@ func (l *loader) take(v [][]byte) bool {
 	return true
 }
 
-func (l *loader) depends(view, class, object uint32) {
-	switch class {
-	case classOf:
-		l.snap.uses[view] = append(l.snap.uses[view], object)
-	case typeOf, collationOf:
-	default:
-		l.snap.computed[view] = true
+// onSelect is pg_rewrite.ev_type of the rule that makes a view; others run where rows are written.
+const onSelect = '1'
+
+// depends notes what a rule of a relation is made of.
+func (l *loader) depends(on uint32, makes bool, class, object uint32) {
+	s := l.snap
+	switch {
+	case class == typeOf || class == collationOf:
+	case class == classOf && makes:
+		s.uses[on] = append(s.uses[on], object)
+	case class == classOf:
+		s.rules[on] = append(s.rules[on], object)
+	case makes:
+		s.computed[on] = true
 	}
 }
 

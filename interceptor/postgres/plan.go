@@ -3,7 +3,6 @@ package postgres
 import (
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/interceptor/postgres/wire"
@@ -264,50 +263,14 @@ func (e *engine) unshowable(j *judged, p *plan) *refusal {
 		p.copying = c
 	}
 	if why == "" && e.s.Masks.HasColumns() && (e.view == nil || !e.view.clean(j.reading)) {
-		if why = e.sinking(j.reading); why == "" && e.view != nil {
-			why = e.view.copying(j.reading)
+		if why = e.sinking(j.reading); why == "" && e.view != nil && slices.ContainsFunc(j.reading.Statements, e.carriesOff) {
+			why = "it would copy masked values to where no mask names them"
 		}
 	}
 	if why == "" {
 		return nil
 	}
 	return &refusal{code: "42501", message: "chaperone refused this statement: its target has masked columns", detail: "Reason: " + why}
-}
-
-// copying finds statements that write what they read from a relation with masked columns
-// to where no mask names it.
-func (v *view) copying(r *sqlread.Reading) string {
-	for i := range r.Statements {
-		s := &r.Statements[i]
-		reads, target := false, ""
-		creates := false
-		for _, e := range s.Effects {
-			switch e.Action {
-			case flow.Create:
-				creates = true
-			case flow.Insert, flow.Update, flow.Merge:
-				target = lastPart(e.Object)
-			}
-		}
-		for _, n := range s.Relations {
-			reads = reads || v.names[n.Name] && n.Name != target
-		}
-		for _, e := range s.Effects {
-			reads = reads || e.Action == flow.Read && v.names[lastPart(e.Object)] && s.Node == "InsertStmt"
-		}
-		if reads && (target != "" || creates && s.Node != "ViewStmt") {
-			return "it would copy masked values to where no mask names them"
-		}
-	}
-	return ""
-}
-
-// lastPart is the last name of an effect's object.
-func lastPart(object string) string {
-	if i := strings.LastIndexByte(object, '.'); i >= 0 {
-		object = object[i+1:]
-	}
-	return strings.ReplaceAll(strings.Trim(object, `"`), `""`, `"`)
 }
 
 // sinking names the function that may carry a masked value off, if one may.

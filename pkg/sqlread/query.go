@@ -86,7 +86,7 @@ func relationsOf(n *pg.Node) []*pg.RangeVar {
 }
 
 func (w *walker) inserts(n *pg.InsertStmt) {
-	name := w.relation(n.GetRelation())
+	name := w.writes(n.GetRelation())
 	w.add(flow.Effect{Action: flow.Insert, Object: name, Columns: columns(n.GetCols()), Bounded: true})
 	if c := n.GetOnConflictClause(); c != nil {
 		if c.GetAction() != pg.OnConflictAction_ONCONFLICT_NOTHING {
@@ -104,7 +104,7 @@ func (w *walker) inserts(n *pg.InsertStmt) {
 func (w *walker) updates(n *pg.UpdateStmt) {
 	t := w.aimed(n, n.GetRelation(), n.GetFromClause())
 	w.bounded = w.bounding(n.GetWhereClause(), t)
-	w.add(flow.Effect{Action: flow.Update, Object: w.relation(n.GetRelation()), Columns: columns(n.GetTargetList()), Bounded: w.bounded})
+	w.add(flow.Effect{Action: flow.Update, Object: w.writes(n.GetRelation()), Columns: columns(n.GetTargetList()), Bounded: w.bounded})
 	w.nodes(n.GetTargetList()...)
 	w.nodes(n.GetFromClause()...)
 	w.nodes(n.GetWhereClause())
@@ -117,7 +117,7 @@ func (w *walker) updates(n *pg.UpdateStmt) {
 func (w *walker) deletes(n *pg.DeleteStmt) {
 	t := w.aimed(n, n.GetRelation(), n.GetUsingClause())
 	w.bounded = w.bounding(n.GetWhereClause(), t)
-	w.add(flow.Effect{Action: flow.Delete, Object: w.relation(n.GetRelation()), Bounded: w.bounded})
+	w.add(flow.Effect{Action: flow.Delete, Object: w.writes(n.GetRelation()), Bounded: w.bounded})
 	w.nodes(n.GetUsingClause()...)
 	w.nodes(n.GetWhereClause())
 	w.nodes(n.GetReturningList()...)
@@ -126,7 +126,7 @@ func (w *walker) deletes(n *pg.DeleteStmt) {
 func (w *walker) merges(n *pg.MergeStmt) {
 	t := w.aimed(n, n.GetRelation(), []*pg.Node{n.GetSourceRelation()})
 	w.bounded = w.bounding(n.GetJoinCondition(), t)
-	name := w.relation(n.GetRelation())
+	name := w.writes(n.GetRelation())
 	w.add(flow.Effect{Action: flow.Merge, Object: name, Bounded: w.bounded})
 	for _, c := range n.GetMergeWhenClauses() {
 		w.under("merge", func() { w.mergeWhen(c.GetMergeWhenClause(), name, w.bounded, t) })

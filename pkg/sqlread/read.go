@@ -205,6 +205,8 @@ func (s *Statement) run(p *Statement) {
 	}
 	s.Effects = kept
 	s.Relations = slices.Concat(s.Relations, p.Relations)
+	s.Reads = slices.Concat(s.Reads, p.Reads)
+	s.Writes = slices.Concat(s.Writes, p.Writes)
 	s.Functions = slices.Concat(s.Functions, p.Functions)
 	s.Operators = slices.Concat(s.Operators, p.Operators)
 }

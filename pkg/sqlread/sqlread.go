@@ -41,6 +41,8 @@ type Statement struct {
 	Node      string        // its node in PostgreSQL's parse tree, such as "SelectStmt"
 	Effects   []flow.Effect //
 	Relations []Name        // every relation named anywhere in it, as written; CTE names included
+	Reads     []Name        // those of them it reads rows of, CTEs and what only a definition names left out
+	Writes    []Name        // those whose rows it inserts, updates or deletes
 	Functions []Name        // every function called, as written
 	Operators []string      // every operator used, once; those a clause implies too, as BETWEEN does
 	// Opaque says that it runs text or plans that do not stand in it (EXECUTE,

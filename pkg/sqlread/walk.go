@@ -102,7 +102,16 @@ func (w *walker) reads(rv *pg.RangeVar) {
 	if rv.GetSchemaname() == "" && w.inScope(rv.GetRelname()) {
 		return
 	}
+	if !w.quiet {
+		w.st.Reads = append(w.st.Reads, Name{rv.GetSchemaname(), rv.GetRelname()})
+	}
 	w.add(flow.Effect{Action: flow.Read, Object: name, Bounded: w.bounded})
+}
+
+// writes notes a relation that is written to, and gives its object.
+func (w *walker) writes(rv *pg.RangeVar) string {
+	w.st.Writes = append(w.st.Writes, Name{rv.GetSchemaname(), rv.GetRelname()})
+	return w.relation(rv)
 }
 
 func (w *walker) inScope(name string) bool {
