@@ -23,13 +23,25 @@ func (e *engine) alters(j *judged) bool {
 	return false
 }
 
-// hides says that a statement runs what does not stand in it.
+// hides says that a statement runs what does not stand in it. The body of a DO was read, and
+// what it could not be read of is unknown.
 func hides(s *sqlread.Statement) bool {
-	if s.Opaque && s.Node != "FetchStmt" && s.Node != "ExecuteStmt" {
+	if s.Opaque && !slices.Contains([]string{"FetchStmt", "ExecuteStmt", "CallStmt", "DoStmt"}, s.Node) {
 		return true
 	}
 	return slices.ContainsFunc(s.Effects, func(e flow.Effect) bool {
 		return e.Action == flow.Admin || e.Action == flow.Unknown || e.Action == flow.ExecuteHost
+	})
+}
+
+// shakes says that a text which changes definitions may make one table part of another, whose
+// rows it shows from then on.
+func shakes(r *sqlread.Reading) bool {
+	return r == nil || r.Unread != "" || slices.ContainsFunc(r.Statements, func(s sqlread.Statement) bool {
+		ddl := slices.ContainsFunc(s.Effects, func(e flow.Effect) bool {
+			return e.Action == flow.Create || e.Action == flow.Drop || e.Action == flow.Alter
+		})
+		return !ddl || s.Node == "DoStmt" || s.Node == "AlterTableStmt" && len(s.Relations) > 1
 	})
 }
 
@@ -78,4 +90,13 @@ func (c *catalog) resolve(functions []string, at uint64) {
 		return
 	}
 	c.version++
+	c.shaken = c.version
+}
+
+// settleDoubts does so for what this session's transaction called.
+func (e *engine) settleDoubts() {
+	if len(e.doubted) > 0 {
+		e.catalog.resolve(e.doubted, e.doubtedAt)
+		e.doubted = nil
+	}
 }

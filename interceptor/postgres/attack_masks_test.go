@@ -238,3 +238,35 @@ create schema if not exists elsewhere; drop table if exists elsewhere.secrets; c
 		t.Error("while it shadows the table:", got)
 	}
 }
+
+func TestTablesAreMaskedAsTheirPartsAre(t *testing.T) {
+	const setUp = `drop table if exists parts, par, top cascade; create table parts (id int, email text, pin int) partition by list (id);
+create table parts_1 partition of parts for values in (1); create table parts_2 partition of parts for values in (2);
+insert into parts values (1, '713-48-2956', 1), (2, 'open', 2);
+create table top (email text); create table par (email text) inherits (top); create or replace function joining() returns int language plpgsql as
+$$begin alter table secrets_2 inherit par; return 1; end$$;
+drop table if exists secrets_2; create table secrets_2 (id int, email text); insert into secrets_2 values (1, '713-48-2956');
+drop table if exists listed cascade; create table listed (id int, email text) partition by list (id)`
+	w := watch(t, "full", "-masks: [{name: pii, target: db, columns: [public.parts_1.email, public.secrets_2.email], with: redact}]\n")
+	if _, err := postgres.psql(setUp); err != nil {
+		t.Fatal(err)
+	}
+	a, b := attack(t, w, ""), attack(t, w, "")
+	if got := a.asks("select email, pin from parts order by id", "copy (select * from parts) to stdout", "select max(email) from parts", "select email from parts_2"); got != "[masked]|1 [masked]|2 42501 [masked] open " {
+		t.Error("a partition:", got)
+	}
+	for _, join := range []string{"alter table secrets_2 inherit par", "select joining()", "do 'begin execute ''alter table secrets_2 inherit par''; end'"} {
+		b.asks("begin", "select email from par")
+		got := a.asks("begin", join, "select email from par", "select email from top", "commit", "select email from top", "select max(email) from top")
+		if strings.Count(got, "[masked]") < 3 {
+			t.Error(join, got)
+		}
+		b.asks("select email from par", "rollback", "select email from par")
+		a.asks("alter table secrets_2 no inherit par")
+	}
+	b.asks("begin", "select email from listed")
+	a.asks("alter table listed attach partition secrets_2 default", "select email from listed")
+	b.asks("select email from listed", "select upper(email) from listed", "commit", "select email from listed")
+	leaksIn(t, "a", a.got.String())
+	leaksIn(t, "b", b.got.String())
+}

@@ -45,6 +45,7 @@ func (c *catalogs) of(d database) *catalog {
 type catalog struct {
 	mu      sync.Mutex
 	version uint64 // grows with every statement that may change definitions
+	shaken  uint64 // the newest version at which one table may have become part of another
 	open    int    // sessions whose transaction has changed definitions, and is not over
 	snap    *snapshot
 	stuck   map[string]map[attribute]mask.Mask // by identity and target: once masked, always masked
@@ -107,12 +108,23 @@ func (c *catalog) stale(s *snapshot) bool {
 	return s.version != c.version || c.open > 0
 }
 
-// changed notes that definitions may have changed.
-func (c *catalog) changed(opened int) {
+// changed notes that definitions may have changed, and which tables are part of which with
+// them if it shook.
+func (c *catalog) changed(opened int, shook bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.version++
 	c.open += opened
+	if shook {
+		c.shaken = c.version
+	}
+}
+
+// shook says that since s a table may have become part of another.
+func (c *catalog) shook(s *snapshot) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return s.version < c.shaken
 }
 
 // begin gives the version a load starts at.
@@ -165,6 +177,7 @@ func (c *catalog) see(s *snapshot, who string, masks *rules.Masks) *view {
 		v.hidden[a.relation] = true
 	}
 	c.mu.Unlock()
+	v.bequeath()
 	for oid, r := range s.relations {
 		if v.taints(oid, 0) {
 			v.names[r.name] = true
@@ -194,6 +207,43 @@ func (v *view) named(oid uint32, column string, depth int) (mask.Mask, bool) {
 		}
 	}
 	return mask.Mask{}, false
+}
+
+// heir is a column by its name.
+type heir struct {
+	relation uint32
+	column   string
+}
+
+// bequeath masks what shows the rows of tables with masked columns as its own: the tables that
+// they are part of.
+func (v *view) bequeath() {
+	heirs := map[heir]mask.Mask{}
+	for a, with := range v.columns {
+		if is, known := v.snap.columns[a]; known {
+			v.rise(heirs, heir{a.relation, is.name}, with, 0)
+		}
+	}
+	for a, is := range v.snap.columns {
+		if with, ok := heirs[heir{a.relation, is.name}]; ok {
+			v.columns[a], v.hidden[a.relation] = with, true
+		}
+	}
+}
+
+// rise enters a column's heirs in all that its table is part of. Where two masks meet, what
+// both hide is hidden.
+func (v *view) rise(heirs map[heir]mask.Mask, of heir, with mask.Mask, depth int) {
+	for _, parent := range v.snap.parents[of.relation] {
+		up, hides := heir{parent, of.column}, with
+		if have, met := heirs[up]; met && have.Op != with.Op {
+			hides = mask.Mask{Op: mask.Redact}
+		}
+		if depth < maxDepth {
+			heirs[up] = hides
+			v.rise(heirs, up, hides, depth+1)
+		}
+	}
 }
 
 // taints says whether a relation may show masked values somewhere.

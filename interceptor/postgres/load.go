@@ -175,8 +175,8 @@ func (e *engine) look(snap *snapshot, dirty bool) {
 	}
 }
 
-// redefined notes that definitions may change from here on.
-func (e *engine) redefined() {
+// redefined notes that definitions may change from here on, by a text.
+func (e *engine) redefined(j *judged) {
 	e.dirty = true
 	if e.catalog == nil {
 		e.catalog = e.p.catalogs.of(database{e.s.Flow.Destination, e.database})
@@ -185,7 +185,8 @@ func (e *engine) redefined() {
 	if !e.opened {
 		opened, e.opened = 1, true
 	}
-	e.catalog.changed(opened)
+	e.shook = e.shook || shakes(j.reading)
+	e.catalog.changed(opened, e.shook)
 }
 
 // settled notes that a batch is over.
@@ -200,13 +201,10 @@ func (e *engine) settled() {
 		return
 	}
 	if e.opened {
-		e.opened = false
-		e.catalog.changed(-1)
+		e.catalog.changed(-1, e.shook)
+		e.opened, e.shook = false, false
 	}
-	if len(e.doubted) > 0 {
-		e.catalog.resolve(e.doubted, e.doubtedAt)
-		e.doubted = nil
-	}
+	e.settleDoubts()
 }
 
 // harmless lists the actions that neither compute with code of users nor change definitions.

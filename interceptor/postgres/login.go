@@ -187,8 +187,9 @@ func (e *engine) Close() error {
 	}
 	if e.opened {
 		e.opened = false
-		e.catalog.changed(-1)
+		e.catalog.changed(-1, e.shook)
 	}
+	e.settleDoubts()
 	return nil
 }
 

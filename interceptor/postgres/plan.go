@@ -214,7 +214,7 @@ func (e *engine) ofRelation(v *view, a attribute) (action, mask.Mask) {
 	if with, ok := v.columns[a]; ok {
 		return masked, with
 	}
-	if v.derives(a.relation, 0) {
+	if v.derives(a.relation, 0) || e.dirty && e.catalog.shook(v.snap) {
 		return hidden, mask.Mask{}
 	}
 	if a.number < 0 || a.number == 0 && !v.hidden[a.relation] {

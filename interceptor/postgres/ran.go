@@ -11,7 +11,7 @@ func (e *engine) ran(j *judged) {
 	e.lexing.tuned = true
 	// Who sees everything has no reason to hide what a function of his changes.
 	if j.traits&redefines != 0 || e.s.Masks.HasColumns() && e.alters(j) {
-		e.redefined()
+		e.redefined(j)
 	}
 	if j.traits&launders != 0 {
 		e.laundered = true

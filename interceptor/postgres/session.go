@@ -78,6 +78,7 @@ type engine struct {
 	dirty     bool     // and views and functions may have changed since
 	unknown   bool     // a relation was met that the snapshot does not have
 	opened    bool     // this session's transaction has changed definitions
+	shook     bool     // and may have made a table part of another
 	doubted   []string // functions it called of which it was not known then whether they do
 	doubtedAt uint64   // the catalog's version then
 	laundered bool     // something ran that may have put values into settings
