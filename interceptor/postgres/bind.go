@@ -34,7 +34,7 @@ func (e *engine) bind(w *walk, size int) (bool, error) {
 	if len(e.portals) >= maxNames {
 		return false, violation{"too many portals"}
 	}
-	p := portal{stmt: s, plan: e.newPlan(), batch: e.sent}
+	p := portal{stmt: s, plan: e.newPlan(), batch: e.sent, sure: e.renames}
 	if p.bound, ok, err = e.heldBack(w, s, size, wire.HeaderSize+len(name)+1+len(from)+1); !ok || err != nil {
 		return false, err
 	}
@@ -48,7 +48,13 @@ func (e *engine) bind(w *walk, size int) (bool, error) {
 			return true, nil
 		}
 	}
+	if !e.vouched(w, from, s) {
+		return false, nil
+	}
 	e.lexing.stir(s.j)
+	if len(name) > 0 {
+		e.cursors |= s.j.traits &^ fetches
+	}
 	e.setPortal(name, p)
 	e.queue.push(owed{step: stepBind})
 	if e.s.Level != rules.RecordFull {
@@ -86,7 +92,7 @@ func (e *engine) statement(name []byte) *statement {
 	if len(name) == 0 {
 		return e.unnamed
 	}
-	if s := e.statements[string(name)]; s != nil && !s.replaced {
+	if s := e.statements[string(name)]; s != nil && !s.replaced && !odd(name) {
 		return s
 	}
 	return &statement{j: &judged{text: "EXECUTE " + quoted(name)}, renamed: true}

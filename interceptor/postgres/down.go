@@ -268,7 +268,7 @@ func (e *engine) tuned(w *walk, size int) (bool, error) {
 func (e *engine) failed(w *walk, size int) (bool, error) {
 	w.out.Gather = false
 	o := e.queue.first()
-	if o != nil && o.refusal != nil {
+	if o != nil && (o.refusal != nil || o.vouches != nil) {
 		return e.failedAsMeant(w, o, size)
 	}
 	if ok, err := e.scrub(w, o, 'E', size); !ok || err != nil {
@@ -293,6 +293,16 @@ func (e *engine) failedAsMeant(w *walk, o *owed, size int) (bool, error) {
 	if s := fields.SeverityUnlocalized; s == "FATAL" || s == "PANIC" {
 		w.pos += size
 		return true, nil
+	}
+	if o.vouches != nil {
+		if fields.Code != divisionByZero {
+			w.pos += size
+			e.dropBatch(w, o)
+			return true, nil
+		}
+		if o.refusal, err = e.disowned(o.vouches); err != nil {
+			return false, err
+		}
 	}
 	says := o.refusal.response(nil, "ERROR")
 	w.skip(size)
@@ -323,6 +333,9 @@ func (e *engine) dropBatch(w *walk, o *owed) {
 		}
 		if o.step == stepParse {
 			e.forget(o)
+		}
+		if o.vouches != nil {
+			o.vouches.sure = -1 // nobody has said so
 		}
 		if o.step == stepQuery || o.step == stepFunction {
 			e.done++ // skipped as well

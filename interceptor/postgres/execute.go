@@ -48,6 +48,7 @@ func (e *engine) execute(w *walk, size int) (bool, error) {
 		return true, nil
 	}
 	e.fed = false
+	e.vouchedPortal(w, name, p)
 	e.start(name, j)
 	e.plan(w, name, &p)
 	e.run(w, j)
@@ -58,7 +59,7 @@ func (e *engine) execute(w *walk, size int) (bool, error) {
 
 // portal finds a named portal. One that no Bind made may be an SQL cursor.
 func (e *engine) portal(name []byte) portal {
-	if p, ok := e.portals[string(name)]; ok {
+	if p, ok := e.portals[string(name)]; ok && !odd(name) && (p.sure == e.renames || !p.stmt.j.partial) {
 		return p
 	}
 	s := &statement{j: &judged{text: "FETCH ALL FROM " + quoted(name)}, renamed: true}

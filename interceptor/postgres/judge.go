@@ -40,9 +40,12 @@ type traits uint8
 const (
 	redefines   traits = 1 << iota // changes what relations and functions are
 	mayRedefine                    // runs code or text that may
-	renames                        // may change what statement names stand for
+	renames                        // may change what names of statements and portals stand for
 	launders                       // may carry values to settings and notifications
 	resets                         // may change who runs later texts, and what names in them mean
+	reverts                        // ends a transaction, or what it did since a savepoint
+	declares                       // makes a cursor: what it reads is run later
+	fetches                        // runs a cursor
 )
 
 var errUnread = errors.New("the text could not be read")
@@ -126,9 +129,11 @@ func traitsOf(r *sqlread.Reading) traits {
 	for i := range r.Statements {
 		s := &r.Statements[i]
 		switch {
-		case s.Node == "PrepareStmt":
-			t |= renames
-		case s.Node == "FetchStmt", s.Node == "ExecuteStmt":
+		case s.Node == "DeclareCursorStmt":
+			t |= declares
+		case s.Node == "FetchStmt":
+			t |= fetches
+		case s.Node == "PrepareStmt", s.Node == "ExecuteStmt":
 		case s.Opaque:
 			t |= mayRedefine | renames | launders | resets
 		}
@@ -137,7 +142,9 @@ func traitsOf(r *sqlread.Reading) traits {
 			case flow.Create, flow.Alter, flow.Drop:
 				t |= redefines
 			case flow.Admin, flow.Unknown, flow.Execute, flow.ExecuteHost:
-				t |= mayRedefine
+				t |= mayRedefine | renames
+			case flow.Transaction:
+				t |= ofTransaction(e.Object)
 			}
 			if e.Action == flow.Execute {
 				t |= launders
@@ -149,6 +156,15 @@ func traitsOf(r *sqlread.Reading) traits {
 		}
 	}
 	return t
+}
+
+// ofTransaction are the traits of a transaction's verb.
+func ofTransaction(verb string) traits {
+	switch verb {
+	case "COMMIT", "ROLLBACK", "ROLLBACK_TO":
+		return reverts
+	}
+	return 0
 }
 
 // stands says whether the answer can be used again, at the policy's generation.

@@ -49,7 +49,7 @@ func (e *engine) parse(w *walk, size int) (bool, error) {
 		e.refuse(w, size, refusalOf(j.answer), failing(j.answer), taped)
 		return true, nil
 	}
-	s := &statement{j: j, known: true, fresh: true, batch: e.sent}
+	s := &statement{j: j, known: true, fresh: true, batch: e.sent, sure: e.renames}
 	if !j.stands(e.generation()) {
 		s.declared = bytes.Clone(types)
 	}

@@ -11,7 +11,19 @@ type prepared map[string]*sqlread.Statement
 const maxPrepared = 1000
 
 // find gives the statement behind a name; nil when it is not certain.
-func (p prepared) find(name string) *sqlread.Statement { return p[name] }
+func (p prepared) find(name string) *sqlread.Statement {
+	if odd(name) {
+		return nil
+	}
+	return p[name]
+}
+
+// doubt makes all names uncertain.
+func (p prepared) doubt() {
+	for name := range p {
+		p[name] = nil
+	}
+}
 
 // note remembers what a text that is about to run prepares.
 func (p *prepared) note(r *sqlread.Reading, others map[string]*statement) {

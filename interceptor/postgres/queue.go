@@ -19,8 +19,9 @@ const (
 // owed is one entry of the queue.
 type owed struct {
 	step    step
-	swallow bool     // asked by us: the client never hears of the answer
-	refusal *refusal // the message was replaced by one that fails; this is what to say
+	swallow bool       // asked by us: the client never hears of the answer
+	vouches *statement // asked by us: it fails when this is not what its name stands for
+	refusal *refusal   // the message was replaced by one that fails; this is what to say
 	stmt    *statement
 	plan    *plan // of the portal
 	name    string

@@ -1,30 +1,59 @@
 package postgres
 
+import (
+	"slices"
+
+	"github.com/chaperone-dev/chaperone/pkg/sqlread"
+)
+
 // ran notes that a text was sent to be run.
 func (e *engine) ran(j *judged) {
+	t := j.traits
+	if t&fetches != 0 {
+		t |= e.cursors
+	}
+	if t&declares != 0 {
+		e.cursors |= t &^ (declares | fetches)
+	}
 	if movesPortals(j) {
 		clear(e.portals) // they are judged as the cursors they may be
 	}
-	if j.traits&resets != 0 {
+	if t&resets != 0 {
 		e.set(j.text)
 	}
 	e.lexing.tuned = true
 	// Who sees everything has no reason to hide what a function of his changes.
-	if j.traits&redefines != 0 || e.s.Masks.HasColumns() && e.alters(j) {
+	if t&redefines != 0 || e.s.Masks.HasColumns() && e.alters(j) {
 		e.redefined(j)
 	}
-	if j.traits&launders != 0 {
+	if t&launders != 0 {
 		e.laundered = true
 	}
 	if j.reading != nil {
 		e.prepared.note(j.reading, e.statements)
 	}
-	if j.traits&renames == 0 {
-		return
+	if t&renames != 0 || e.unseenCode(j) {
+		e.renames++
+		e.prepared.doubt()
 	}
-	for _, s := range e.statements {
-		s.renamed = true
+}
+
+// unseenCode says that what is read and masked may run code that its text does not show: triggers,
+// rules, and what views are made of.
+func (e *engine) unseenCode(j *judged) bool {
+	switch {
+	case !e.s.Masks.HasColumns() || j.reading == nil:
+		return false
+	case e.view == nil:
+		return true
+	case len(e.view.snap.functions) == 0:
+		return false
+	case j.reading.Changes:
+		return true
 	}
+	return slices.ContainsFunc(j.reading.Statements, func(s sqlread.Statement) bool {
+		return e.view.calls(&s) || slices.ContainsFunc(s.Relations, func(n sqlread.Name) bool { return e.view.views[n.Name] })
+	})
 }
 
 // ends says that an owed entry is the last of its batch.

@@ -64,7 +64,9 @@ type engine struct {
 	statements map[string]*statement
 	unnamed    *statement
 	prepared   prepared
-	bytes      int // of texts that statement names keep
+	cursors    traits // of all that cursors of this session run
+	renames    int    // how often code ran that may have given names anew
+	bytes      int    // of texts that statement names keep
 	portals    map[string]portal
 	unbound    portal            // the unnamed portal
 	settings   [sha256.Size]byte // a chain of all that may have changed what texts mean; zeros: nothing has

@@ -20,7 +20,8 @@ type statement struct {
 	declared []byte   // parameter types as Parse gave them, where runs may be held: int16 n | n x int32 type
 	types    []uint32 // as the server gave them; nil: it was not asked
 	replaced bool     // SQL's PREPARE gave its name again: it may be that statement which runs
-	renamed  bool     // SQL may have given its name to another statement: no matter what may run, what is read is not known
+	renamed  bool     // it is what a name stands for that SQL may have given
+	sure     int      // the engine's renames when its name was known to be its own
 }
 
 // portal is what a portal name stands for.
@@ -31,6 +32,7 @@ type portal struct {
 	j       *judged // what was decided of its run; nil: not yet
 	bound   *bound  // nil: not kept, since nobody would be asked about its run, or everybody was
 	batch   int     // in which it was bound: it does not outlive an error there
+	sure    int     // the engine's renames when its name was known to be its own
 }
 
 // feedUp walks what the client sends.
