@@ -132,7 +132,8 @@ func (b *bound) fingerprint(text string, settings [sha256.Size]byte) string {
 }
 
 // set remembers that text, which is about to run, may change what later runs mean: roles,
-// search_path, and the like.
+// search_path, and the like. What a transaction set it takes back where it is rolled back, and
+// SET LOCAL always: so its end counts as well.
 func (e *engine) set(text string) {
 	h := sha256.New()
 	h.Write(e.settings[:])

@@ -345,8 +345,12 @@ func (e *engine) dropBatch(w *walk, o *owed) {
 	e.discard = true
 }
 
-// lapse forgets the portals of batches that are over: outside of a transaction the server has none.
+// lapse forgets the portals of batches that are over, and that there is something to take back: outside
+// of a transaction the server has neither.
 func (e *engine) lapse() {
+	if e.queue.n == 0 {
+		e.reset = false
+	}
 	for name, p := range e.portals {
 		if p.batch < e.done {
 			delete(e.portals, name)

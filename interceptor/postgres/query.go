@@ -53,6 +53,7 @@ func (e *engine) query(w *walk, size int) (bool, error) {
 	}
 	e.queue.push(owed{step: stepQuery, stmt: s, plan: p})
 	e.run(w, j)
+	e.resetHere = false // by the time of the next text its own transaction is over anyway
 	e.sendTaped(w, size, e.tapedQuery(j))
 	return true, nil
 }

@@ -20,6 +20,10 @@ func (e *engine) ran(j *judged) {
 	}
 	if t&resets != 0 {
 		e.set(j.text)
+		e.reset, e.resetHere = true, true
+	}
+	if t&reverts != 0 && e.reset {
+		e.set(j.text)
 	}
 	e.lexing.tuned = true
 	// Who sees everything has no reason to hide what a function of his changes.

@@ -70,6 +70,8 @@ type engine struct {
 	portals    map[string]portal
 	unbound    portal            // the unnamed portal
 	settings   [sha256.Size]byte // a chain of all that may have changed what texts mean; zeros: nothing has
+	reset      bool              // it grew in a transaction whose end may take that back
+	resetHere  bool              // and in this batch
 	texts      texts
 	asked      *judged // the question that is out, or its answer
 	lexing     lexing

@@ -201,6 +201,10 @@ func (e *engine) sync(w *walk, size int) (bool, error) {
 	}
 	e.discard = false
 	e.sent++
+	if e.resetHere {
+		e.set("Sync") // it ends the batch's own transaction
+		e.resetHere = false
+	}
 	e.queue.push(owed{step: stepSync, amid: e.fed})
 	e.send(w, size)
 	return true, nil
