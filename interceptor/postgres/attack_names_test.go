@@ -83,9 +83,9 @@ func batches(messages []pgproto3.FrontendMessage) (n int) {
 // alive wants the session to go on.
 func (a *attacker) alive() {
 	a.t.Helper()
-	a.send(simple("rollback"), simple("select 'ali' || 've'"))
+	a.send(simple("rollback"), simple("select 'alive'"))
 	if said := a.until(2); said != "" || !strings.Contains(a.got.String(), "alive") {
-		a.t.Error("the session is over:", said)
+		a.t.Errorf("the session is over: %s; it got %q", said, a.got.String()[max(0, a.got.Len()-900):])
 	}
 }
 
