@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/chaperone-dev/chaperone/pkg/api"
 	"github.com/chaperone-dev/chaperone/pkg/config"
 	"github.com/chaperone-dev/chaperone/pkg/enroll"
+	"github.com/chaperone-dev/chaperone/pkg/record"
 
 	"github.com/chaperone-dev/chaperone/bpf"
 )
@@ -80,6 +82,9 @@ func given(cmd *cobra.Command, names ...string) int {
 	return n
 }
 
+// enrollments is where in the state directory they are kept.
+const enrollments = "enrollments"
+
 func newCleanup() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cleanup", Short: "take Chaperone's programs off the kernel: enrolled processes are free afterwards", Args: args(cobra.NoArgs),
@@ -93,12 +98,8 @@ func newCleanup() *cobra.Command {
 		if os.Geteuid() != 0 {
 			return api.Hint(errors.New("cleanup needs root"), "sudo chaperone cleanup")
 		}
-		_, err = api.Dial(c.ControlSocket).Status(cmd.Context())
-		if err == nil {
-			return api.Hint(fmt.Errorf("a daemon is running: %w", api.ErrRefused), "stop it first")
-		}
-		if !errors.Is(err, api.ErrNotRunning) {
-			return err // there may be one
+		if err := abandoned(cmd.Context(), c); err != nil {
+			return err
 		}
 		root, err := enroll.Root()
 		if err != nil {
@@ -108,7 +109,26 @@ func newCleanup() *cobra.Command {
 		if errors.Is(err, bpf.ErrBusy) {
 			return api.Hint(fmt.Errorf("%w: %w", api.ErrRefused, err), "a daemon with another control socket has these pins: stop it first")
 		}
-		return errors.Join(err, enroll.NewYard(root, c.PinDir).Sweep())
+		if err != nil {
+			return err
+		}
+		return errors.Join(enroll.Forget(filepath.Join(c.StateDir, enrollments)), enroll.NewYard(root, c.PinDir).Sweep(), api.Clear(c.ControlSocket))
 	}
 	return cmd
+}
+
+// abandoned is nil when no daemon uses the control socket or the state directory.
+func abandoned(ctx context.Context, c *config.Config) error {
+	_, err := api.Dial(c.ControlSocket).Status(ctx)
+	if err == nil {
+		return api.Hint(fmt.Errorf("a daemon is running: %w", api.ErrRefused), "stop it first")
+	}
+	if !errors.Is(err, api.ErrNotRunning) {
+		return err // there may be one
+	}
+	busy, err := record.Writing(filepath.Join(c.StateDir, "record"))
+	if busy {
+		return api.Hint(fmt.Errorf("a daemon uses %s: %w", c.StateDir, api.ErrRefused), "stop it first, or name another --state-dir")
+	}
+	return err
 }

@@ -180,7 +180,7 @@ func (h *house) openKernel(ctx context.Context) error {
 		}
 		return h.door.Close()
 	})
-	registry, err := enroll.Open(root, h.state("enrollments"), h.door)
+	registry, err := enroll.Open(root, h.state(enrollments), h.door)
 	if err != nil {
 		return err
 	}

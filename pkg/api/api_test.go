@@ -431,6 +431,38 @@ func TestSocketOfADeadDaemonIsReplaced(t *testing.T) {
 	_ = l.Close()
 }
 
+func TestWhatADaemonLeftIsCleared(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "s")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Clear(path); !errors.Is(err, ErrRunning) {
+		t.Errorf("while a daemon listens: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false)
+	_ = dead.Close()
+	for range 2 {
+		if err := Clear(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("%v is left", left)
+	}
+	if err := Clear(filepath.Join(dir, "none", "s")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPlacesOthersCanWriteAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "s")

@@ -79,7 +79,32 @@ func lockFile(path string) (*os.File, error) {
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, errors.Join(ErrRunning, file.Close())
 	}
+	if !stands(file) { // Clear removed it in between: a lock on it keeps nobody out
+		return nil, errors.Join(ErrRunning, file.Close())
+	}
 	return file, nil
+}
+
+// stands says that an open file is still the one of its name.
+func stands(file *os.File) bool {
+	ours, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	theirs, err := os.Lstat(file.Name())
+	return err == nil && os.SameFile(ours, theirs)
+}
+
+// Clear removes what a daemon that is gone left: the socket at path, and the lock beside it.
+func Clear(path string) error {
+	lock, err := lockFile(path + ".lock")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nor is its directory there
+	}
+	if err != nil {
+		return fmt.Errorf("clear control socket %s: %w", path, err)
+	}
+	return errors.Join(vacate(path), os.Remove(lock.Name()), lock.Close())
 }
 
 // vacate removes a socket that nobody answers on.

@@ -65,13 +65,16 @@ type state struct {
 	Enrollments []Enrollment `json:"enrollments"`
 }
 
+// registryFile is in the directory that Open is given.
+const registryFile = "enrollments.json"
+
 // Open reads the registry and enrolls again what it holds: the programs
 // of an earlier daemon are replaced by this one's without a gap. Cgroups that are gone are let go.
 func Open(root, dir string, k Kernel) (*Registry, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open enrollments: %w", err)
 	}
-	r := &Registry{root: root, file: filepath.Join(dir, "enrollments.json"), kernel: k, state: state{Next: 1}}
+	r := &Registry{root: root, file: filepath.Join(dir, registryFile), kernel: k, state: state{Next: 1}}
 	data, err := os.ReadFile(r.file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open enrollments: %w", err)

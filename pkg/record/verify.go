@@ -34,7 +34,7 @@ func Verify(dir, publicKey string, anchors ...string) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("public key: %w", err)
 	}
-	if v.live, err = writing(dir); err != nil {
+	if v.live, err = Writing(dir); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
 	if err := v.all(); err != nil {
@@ -250,8 +250,8 @@ func (v *verifier) end() {
 	}
 }
 
-// writing says whether a recorder holds the record's lock.
-func writing(dir string) (bool, error) {
+// Writing says whether a recorder holds the lock of the record in dir.
+func Writing(dir string) (bool, error) {
 	f, err := openRegular(filepath.Join(dir, "lock"), os.O_RDONLY)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
