@@ -89,34 +89,58 @@ func printEvent(ev flow.Event) {
 
 func newRecordSearch() *cobra.Command {
 	cmd := &cobra.Command{Use: "search [TEXT]", Short: "find events", Args: args(cobra.MaximumNArgs(1))}
-	identity := cmd.Flags().String("identity", "", "of this identity")
-	kind := cmd.Flags().String("type", "", "of this type, such as ask.resolved")
-	since := cmd.Flags().Duration("since", 0, "not older than this")
+	var q query
+	cmd.Flags().StringVar(&q.identity, "identity", "", "of this identity")
+	cmd.Flags().StringVar(&q.kind, "type", "", "of this type, such as ask.resolved")
+	cmd.Flags().DurationVar(&q.since, "since", 0, "not older than this")
+	format := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, text []string) error {
+		q.text = strings.Join(text, "")
 		r, err := openRecord(cmd)
 		if err != nil {
 			return err
 		}
-		found := 0
+		var found []flow.Event
 		for ev, err := range r.Events(0) {
 			if err != nil {
 				fmt.Fprintln(os.Stderr, "chaperone:", err)
 				continue
 			}
-			switch {
-			case *identity != "" && ev.Identity != *identity, *kind != "" && ev.Type != *kind,
-				*since > 0 && time.Since(ev.Time) > *since, len(text) == 1 && !mentions(ev, text[0]):
-				continue
+			if q.matches(ev) {
+				found = append(found, ev)
 			}
-			printEvent(ev)
-			found++
 		}
-		if found == 0 {
+		if err := showEvents(*format, found); err != nil {
+			return err
+		}
+		if len(found) == 0 {
 			return fmt.Errorf("no such event: %w", api.ErrNotFound)
 		}
 		return nil
 	}
 	return cmd
+}
+
+// query says which events are searched for; what is empty does not matter.
+type query struct {
+	identity, kind, text string
+	since                time.Duration // not older
+}
+
+func (q query) matches(ev flow.Event) bool {
+	return (q.identity == "" || ev.Identity == q.identity) && (q.kind == "" || ev.Type == q.kind) &&
+		(q.since <= 0 || time.Since(ev.Time) <= q.since) && (q.text == "" || mentions(ev, q.text))
+}
+
+// showEvents prints events as tail does, or whole.
+func showEvents(format string, found []flow.Event) error {
+	if format != "table" {
+		return show(format, listing{Values: found})
+	}
+	for _, ev := range found {
+		printEvent(ev)
+	}
+	return nil
 }
 
 func mentions(ev flow.Event, text string) bool {
