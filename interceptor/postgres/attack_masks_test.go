@@ -270,3 +270,30 @@ drop table if exists listed cascade; create table listed (id int, email text) pa
 	leaksIn(t, "a", a.got.String())
 	leaksIn(t, "b", b.got.String())
 }
+
+func TestMaskedValuesMeetNoFunctionThatDoesMoreThanCompute(t *testing.T) {
+	w := secretly(t, "redact")
+	if _, err := postgres.psql("drop sequence if exists counter; create sequence counter"); err != nil {
+		t.Fatal(err)
+	}
+	a := attack(t, w, "")
+	for text, want := range map[string]string{
+		"select lo_unlink((3000000 + ascii(substr(ssn, 1, 1)))::oid) from secrets":                               "42501 ",
+		"select lo_create(3000000 + pin) from secrets":                                                           "42501 ",
+		"select pg_create_physical_replication_slot('x' || encode(ssn::bytea, 'hex')) from secrets where id = 1": "42501 ",
+		"select pg_replication_origin_create(ssn) from secrets where id = 1":                                     "42501 ",
+		"select pg_advisory_unlock(pin) from secrets":                                                            "42501 ",
+		"select setseed(1.0 / pin) from secrets where id = 1":                                                    "42501 ",
+		"select pg_stat_reset_single_table_counters(pin) from secrets":                                           "42501 ",
+		"with a as (select nextval('counter') n) select n, pin from a, secrets":                                  "42501 ",
+		"insert into secrets (id, name) values (nextval('counter') + 100, 'x') returning name":                   "x ",
+		"select setseed(0.5), pg_advisory_xact_lock(7)":                                                          "| ",
+		"select nextval('counter') > 0, upper(note) from other":                                                  "t|NOTE ",
+		"select harmless(id), id from secrets where id = 1":                                                      "0|1 ",
+		"select upper(ssn), length(name), now() is null, id from secrets where id = 1":                           "[masked]|0|f|1 ",
+	} {
+		if got := a.asks(text); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}

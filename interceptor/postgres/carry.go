@@ -70,3 +70,45 @@ func (v *view) ruled(names []sqlread.Name) bool {
 func mayBe(names []sqlread.Name, r *relation) bool {
 	return slices.ContainsFunc(names, func(n sqlread.Name) bool { return n.Name == r.name })
 }
+
+// mayHold says that a statement may have a masked value in its hands.
+func (e *engine) mayHold(s *sqlread.Statement) bool {
+	if e.view == nil || e.dirty {
+		return len(s.Relations) > 0 || len(s.Functions) > 1
+	}
+	tainted := func(n sqlread.Name) bool { return e.view.names[n.Name] }
+	return e.view.calls(s) || slices.ContainsFunc(s.Reads, tainted) ||
+		slices.ContainsFunc(s.Relations, tainted) && !onlyInserts(s)
+}
+
+// onlyInserts says that the one relation a statement writes to gets new rows, and that is all.
+func onlyInserts(s *sqlread.Statement) bool {
+	return len(s.Writes) == 1 && !s.Opaque && !slices.ContainsFunc(s.Effects, func(e flow.Effect) bool {
+		return (e.Action != flow.Insert && e.Action != flow.Read && e.Action != flow.Execute) && e.Via != "function"
+	})
+}
+
+// sinking names the function that may carry a masked value to where nothing masks it, if one
+// may: whatever does more than give a value. Functions of users are told by what they do.
+func (e *engine) sinking(r *sqlread.Reading) string {
+	for i := range r.Statements {
+		s := &r.Statements[i]
+		if !e.mayHold(s) {
+			continue // there is nothing to carry off
+		}
+		for _, f := range s.Functions {
+			if e.sink(f) {
+				return "it may carry masked values to where they cannot be hidden (" + f.Name + ")"
+			}
+		}
+	}
+	return ""
+}
+
+func (e *engine) sink(f sqlread.Name) bool {
+	gives, does := sqlread.Knows(f.Name)
+	if gives || does || f.Schema == "information_schema" {
+		return does
+	}
+	return e.view != nil && !e.dirty && !e.view.snap.functions[f.Name] // a builtin that is not known here
+}

@@ -238,19 +238,6 @@ func (e *engine) hide(j *judged, r *refusal) error {
 	return e.note(&refused)
 }
 
-// mayHold says that a statement may have a masked value in its hands.
-func (e *engine) mayHold(s *sqlread.Statement) bool {
-	if e.view == nil || e.dirty {
-		return len(s.Relations) > 0 || len(s.Functions) > 1
-	}
-	return e.view.calls(s) || slices.ContainsFunc(s.Relations, func(n sqlread.Name) bool { return e.view.names[n.Name] })
-}
-
-// sinks are functions that carry a value to where nothing masks it.
-var sinks = []string{"set_config", "pg_notify", "lo_put", "lo_from_bytea", "lowrite", "setval", "nextval",
-	"pg_advisory_lock", "pg_advisory_xact_lock", "pg_try_advisory_lock", "pg_try_advisory_xact_lock",
-	"pg_advisory_lock_shared", "pg_advisory_xact_lock_shared", "pg_logical_emit_message"}
-
 // unshowable refuses a statement whose masked values could not be hidden: carried off into a
 // setting or a notification, or copied in a form that cannot be masked. p learns how a
 // copy is masked.
@@ -271,20 +258,4 @@ func (e *engine) unshowable(j *judged, p *plan) *refusal {
 		return nil
 	}
 	return &refusal{code: "42501", message: "chaperone refused this statement: its target has masked columns", detail: "Reason: " + why}
-}
-
-// sinking names the function that may carry a masked value off, if one may.
-func (e *engine) sinking(r *sqlread.Reading) string {
-	for i := range r.Statements {
-		s := &r.Statements[i]
-		if !e.mayHold(s) {
-			continue // there is nothing to carry off
-		}
-		for _, f := range s.Functions {
-			if slices.Contains(sinks, f.Name) {
-				return "it may carry masked values to where they cannot be hidden (" + f.Name + ")"
-			}
-		}
-	}
-	return ""
 }

@@ -81,6 +81,15 @@ func (w *walker) setConfig(args []*pg.Node) {
 	})
 }
 
+// Knows says what is known of a builtin, or a contrib module's function, of that name: whether
+// it gives a value and does nothing else, and whether it does something else.
+func Knows(function string) (gives, does bool) {
+	if d, ok := dangerous(function); ok {
+		return d.action == flow.Read, d.action != flow.Read
+	}
+	return pure(function), function == "set_config"
+}
+
 // pure looks a name up among the builtins.
 func pure(name string) bool {
 	at := sort.Search(len(builtins), func(i int) bool { return lineAt(i) >= name })
@@ -164,6 +173,7 @@ var families = []family{
 
 // dangers are single functions.
 var dangers = map[string]danger{
+	"setseed":                     {action: flow.SessionSet}, // random() gives it back
 	"nextval":                     {action: flow.Update, object: true},
 	"setval":                      {action: flow.Update, object: true},
 	"pg_nextoid":                  {action: flow.Update},
