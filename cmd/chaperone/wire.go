@@ -106,6 +106,9 @@ func (h *house) openRecord(context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.Err(); err != nil {
+		h.log.Error("flows are refused until the record can be written", "err", err)
+	}
 	h.record = r
 	h.later(r.Close)
 	return nil
@@ -196,6 +199,9 @@ func (h *house) openKernel(ctx context.Context) error {
 	}
 	h.count(true)
 	_, err = h.record.Checkpoint() // from here on the record is held against the kernel's count
+	if errors.Is(err, record.ErrUnwritable) {
+		return nil // a full disk, which refuses every flow: the next checkpoint does it
+	}
 	return err
 }
 

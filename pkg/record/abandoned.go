@@ -21,19 +21,21 @@ func sessionOf(tape string) string { return strings.TrimSuffix(path.Base(tape), 
 // outcomeRecovered is the outcome of a session whose daemon was killed.
 const outcomeRecovered = "recovered"
 
-// closeAbandoned ends the sessions a killed daemon left open: each tape is cut
-// behind its last whole entry, and its digest enters the log.
-func (r *Recorder) closeAbandoned() error {
+// recoverTapes puts the tapes of the sessions that a killed daemon left open in order: each is cut
+// behind its last whole entry. The events, which are still to be logged, end the sessions.
+func (r *Recorder) recoverTapes() ([]flow.Event, error) {
 	committed, err := r.commit.load()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	open := maps.Clone(r.log.open)
-	for _, session := range slices.Sorted(maps.Keys(open)) {
-		tape := open[session]
+	var ends []flow.Event
+	for _, session := range slices.Sorted(maps.Keys(r.log.open)) {
+		tape := r.log.open[session]
 		result := map[string]any{"outcome": outcomeRecovered, "tape": tape}
 		found, err := recoverTape(r.dir, tape, committed[tape])
 		switch {
+		case diskFull(err):
+			return nil, err // what is committed of it is nowhere else
 		case errors.Is(err, fs.ErrNotExist):
 			result["lost"] = "the tape does not exist"
 		case err != nil:
@@ -43,11 +45,9 @@ func (r *Recorder) closeAbandoned() error {
 			result["dropped_bytes"] = found.dropped
 			r.quota.add(-found.dropped)
 		}
-		if _, err := r.log.append(flow.Event{Type: flow.SessionEnded, Session: session, Result: result}); err != nil {
-			return err
-		}
+		ends = append(ends, flow.Event{Type: flow.SessionEnded, Session: session, Result: result})
 	}
-	return nil
+	return ends, nil
 }
 
 // recoveredTape is an abandoned tape, put in order.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,13 +47,17 @@ type commitFile struct {
 	off        int64
 	buf        []byte
 
+	// released says that the file is empty: its space went to the log's last words. It is set and
+	// cleared with writing held, and read first without it: retake is called under the log's mutex, which turn may wait for.
+	released atomic.Bool
+
 	// mu guards owed: tapes with bytes that are on disk in the commit file alone.
 	mu   sync.Mutex
 	owed map[*Tape]bool
 }
 
 // openCommit takes over the commit file in dir, or makes it: all written once,
-// so that writing to it again changes no metadata.
+// so that writing to it again changes no metadata. On a full disk it is left released.
 func openCommit(dir string) (*commitFile, error) {
 	f, err := os.OpenFile(filepath.Join(dir, commitName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -61,21 +66,57 @@ func openCommit(dir string) (*commitFile, error) {
 	c := &commitFile{f: f, owed: map[*Tape]bool{}}
 	info, err := f.Stat()
 	if err == nil && info.Size() != commitBytes {
-		if err = f.Truncate(0); err == nil {
-			_, err = f.WriteAt(make([]byte, commitBytes), 0)
-		}
-		err = errors.Join(err, f.Sync())
+		c.released.Store(true)
+		err = c.retake()
 	}
-	if err != nil {
+	if err != nil && !diskFull(err) {
 		f.Close()
 		return nil, fmt.Errorf("%w: make commit file: %w", ErrUnwritable, err)
 	}
 	return c, nil
 }
 
+// release puts the tapes that lean on the file on disk, and gives its space back. Until it is taken
+// again, each tape is synced by itself.
+func (c *commitFile) release() error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if err := c.turn(); err != nil {
+		return err
+	}
+	c.released.Store(true)
+	if err := c.f.Truncate(0); err != nil {
+		return fmt.Errorf("%w: release the commit file: %w", ErrUnwritable, err)
+	}
+	return nil
+}
+
+// retake takes the space of a released file again.
+func (c *commitFile) retake() error {
+	if !c.released.Load() {
+		return nil
+	}
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	err := c.f.Truncate(0)
+	if err == nil {
+		_, err = c.f.WriteAt(make([]byte, commitBytes), 0)
+	}
+	if err = errors.Join(err, c.f.Sync()); err != nil {
+		return errors.Join(err, c.f.Truncate(0))
+	}
+	c.number, c.off = 0, 0
+	c.released.Store(false)
+	return nil
+}
+
 // commit makes what was appended to the tapes durable. It returns an error for each tape.
 func (c *commitFile) commit(tapes []*Tape) []error {
 	c.writing.Lock()
+	if c.released.Load() {
+		c.writing.Unlock()
+		return eachFlushed(tapes)
+	}
 	defer c.writing.Unlock()
 	errs := make([]error, len(tapes))
 	upto := make([]int64, len(tapes))
@@ -96,6 +137,15 @@ func (c *commitFile) commit(tapes []*Tape) []error {
 		case errs[i] == nil && t.promise(upto[i]):
 			c.owed[t] = true
 		}
+	}
+	return errs
+}
+
+// eachFlushed syncs each tape by itself.
+func eachFlushed(tapes []*Tape) []error {
+	errs := make([]error, len(tapes))
+	for i, t := range tapes {
+		errs[i] = t.flush()
 	}
 	return errs
 }

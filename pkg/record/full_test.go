@@ -34,9 +34,9 @@ func smallDisk(t *testing.T, size string) string {
 // fill takes all the space that is left.
 func fill(t *testing.T, dir string) (free func()) {
 	t.Helper()
-	path := filepath.Join(dir, "ballast")
-	f, err := os.Create(path)
+	f, err := os.CreateTemp(dir, "ballast")
 	must(t, err)
+	path := f.Name()
 	defer f.Close()
 	for _, part := range []int{1 << 20, 64 << 10, 4 << 10} {
 		for {
@@ -114,17 +114,85 @@ func TestKilledOnAFullDiskRecovers(t *testing.T) {
 		}
 	}
 	abandon(r)
-	if _, err := Open(Config{Dir: dir, Host: "testhost"}); !errors.Is(err, ErrUnwritable) {
-		t.Errorf("open on a full disk: %v", err)
+	now := time.Now()
+	again := openTest(t, dir, func(c *Config) { c.Now = func() time.Time { return now } })
+	if err := again.Err(); !errors.Is(err, ErrUnwritable) {
+		t.Errorf("on a full disk: %v", err)
 	}
-	free()
-	again := openTest(t, dir)
+	if _, err := again.Begin("s2", testFlow("s2")); !errors.Is(err, ErrUnwritable) {
+		t.Errorf("begin on a full disk: %v", err)
+	}
+	if err := again.Log(flow.Event{Type: flow.AdminAct}); !errors.Is(err, ErrUnwritable) {
+		t.Errorf("log on a full disk: %v", err)
+	}
 	if ev := find(t, events(t, dir), flow.SessionEnded); ev.Result["outcome"] != "recovered" {
 		t.Errorf("session ended as %v", ev.Result)
 	}
+	if report := verified(t, dir); !report.OK() || len(report.Doubts) != 1 {
+		t.Errorf("report %+v", report)
+	}
+	free()
+	now = now.Add(2 * time.Second)
+	tape := begin(t, again, "s3")
+	must(t, tape.Append(KindUp, []byte("select 1")))
+	must(t, tape.Sync())
+	_, err := tape.End("closed")
+	must(t, err)
 	must(t, again.Close())
 	if report := verified(t, dir); !report.OK() {
 		t.Errorf("report %+v", report)
+	}
+}
+
+// The disk is so full that there is no room even to say what is removed.
+func TestPruneMakesRoomOnAFullDisk(t *testing.T) {
+	for name, restart := range map[string]func(*testing.T, *Recorder) *Recorder{
+		"running": func(_ *testing.T, r *Recorder) *Recorder { return r },
+		"killed, and started again": func(t *testing.T, r *Recorder) *Recorder {
+			abandon(r)
+			return openTest(t, r.dir)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := smallDisk(t, "16m")
+			dir := filepath.Join(disk, "record")
+			r := openTest(t, dir)
+			for i := range 20 {
+				tape := begin(t, r, fmt.Sprintf("s%02d", i))
+				must(t, tape.Append(KindDown, make([]byte, 300<<10)))
+				_, err := tape.End("closed")
+				must(t, err)
+			}
+			still := begin(t, r, "still")
+			must(t, still.Append(KindUp, []byte("select 1")))
+			must(t, still.Sync())
+			fill(t, disk)
+			for range 10_000 {
+				if err := r.Log(flow.Event{Type: flow.RequestDecided}); err != nil {
+					break
+				}
+			}
+			fill(t, disk) // another takes what the reserve gave up
+			r = restart(t, r)
+			removed, err := r.Prune(time.Now().Add(time.Second))
+			must(t, err)
+			if len(removed.Tapes) < 20 {
+				t.Errorf("removed %d tapes", len(removed.Tapes))
+			}
+			if name == "running" {
+				must(t, still.Append(KindDown, []byte("1")))
+				must(t, still.Sync())
+			}
+			r.log.reserve.tried = time.Time{}
+			must(t, r.Log(flow.Event{Type: flow.AdminAct}))
+			after := begin(t, r, "after")
+			must(t, after.Append(KindUp, []byte("select 1")))
+			must(t, after.Sync())
+			must(t, r.Close())
+			if report := verified(t, dir); !report.OK() || report.Pruned != len(removed.Tapes) {
+				t.Errorf("report %+v", report)
+			}
+		})
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 	"golang.org/x/mod/sumdb/note"
@@ -147,11 +146,19 @@ func (l *hostLog) write(e encoded) error {
 
 // spend gives the reserve back if err says that the disk is full.
 func (l *hostLog) spend(err error) bool {
-	if l.reserve.spent() || !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+	if l.reserve.spent() || !diskFull(err) {
 		return false
 	}
 	l.reserve.spend()
 	return true
+}
+
+// borrow gives the commit file's space to the log. It is taken back with the reserve.
+func (l *hostLog) borrow(c *commitFile) error {
+	l.mu.Lock()
+	l.reserve.spend()
+	l.mu.Unlock()
+	return c.release()
 }
 
 // put appends one entry to the file. A part of an entry is taken back. Called with mu held.

@@ -181,7 +181,16 @@ func (r *Recorder) announce(rm Removed) error {
 	if err := json.Unmarshal(body, &result); err != nil {
 		return err
 	}
-	return r.write(flow.Event{Type: Pruned, Result: result}, true)
+	ev := flow.Event{Type: Pruned, Result: result}
+	err = r.write(ev, true)
+	if !diskFull(err) {
+		return err
+	}
+	// A disk so full that there is no room even to say what will make some: the commit file lends its own.
+	if err := r.log.borrow(r.commit); err != nil {
+		return err
+	}
+	return r.write(ev, true)
 }
 
 // prunedOf decodes what a recorder.pruned event removed.

@@ -1,9 +1,11 @@
 package record
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,15 +19,27 @@ type reserve struct {
 	path  string
 	empty bool
 	tried time.Time
+	more  func() error // takes back what else was given up for a last word; nil: nothing
 }
 
-// keepReserve makes the reserve, or takes over the one a previous run left.
+// keepReserve makes the reserve, or takes over the one a previous run left. On a full disk it is spent
+// from the start: there is a recorder, and it says why nothing may pass.
 func keepReserve(dir string) (*reserve, error) {
 	r := &reserve{path: filepath.Join(dir, "reserve")}
-	if err := r.allocate(); err != nil {
+	err := r.allocate()
+	if diskFull(err) {
+		r.empty = true
+		return r, nil
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%w: keep a reserve: %w", ErrUnwritable, err)
 	}
 	return r, nil
+}
+
+// diskFull says that an error is for want of space.
+func diskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 func (r *reserve) spent() bool { return r.empty }
@@ -52,6 +66,13 @@ func (r *reserve) allocate() error {
 	}
 	defer f.Close()
 	if err := unix.Fallocate(int(f.Fd()), 0, 0, 2*reserveBytes); err != nil {
+		_ = f.Truncate(0)
+		return err
+	}
+	if r.more != nil {
+		err = r.more()
+	}
+	if err != nil {
 		_ = f.Truncate(0)
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 // Open takes over the record in c.Dir, or begins one there, and becomes its
 // only writer until Close. What a crash left unfinished is put right first, and the log says so:
 // a torn entry at the end is cut, sessions without an end get one, a damaged log is left as it is and gone on from in a
-// new file. Open starts two goroutines, which Close waits for.
+// new file. On a full disk the recorder opens and refuses, as Err says, until there is room. Open starts two goroutines, which Close waits for.
 func Open(c Config) (*Recorder, error) {
 	c = c.withDefaults()
 	if c.Host == "" {
@@ -77,6 +77,8 @@ func open(c Config, lock *os.File) (*Recorder, error) {
 	if err != nil {
 		return nil, errors.Join(err, log.f.Close())
 	}
+	spare.more = commit.retake
+	spare.empty = spare.empty || commit.released.Load()
 	r := &Recorder{dir: c.Dir, lock: lock, log: log, commit: commit, quota: q, tapes: map[string]*Tape{}}
 	if err := r.begin(found); err != nil {
 		return nil, errors.Join(err, log.f.Close(), commit.f.Close())
@@ -86,22 +88,27 @@ func open(c Config, lock *os.File) (*Recorder, error) {
 	return r, nil
 }
 
-// begin writes the first entries of this run: what was found, what was put right.
+// begin puts the tapes in order and writes the first entries of this run: what was found, what was put right.
 func (r *Recorder) begin(found []flow.Event) error {
-	for _, ev := range append([]flow.Event{{Type: flow.RecorderStarted}}, found...) {
-		if _, err := r.log.append(ev); err != nil {
+	ends, err := r.recoverTapes()
+	if err != nil {
+		return err
+	}
+	if r.log.reserve.spent() { // the daemon needs some room to start, and the commit file holds nothing any more
+		if err := r.commit.release(); err != nil {
 			return err
 		}
 	}
-	// What the last run left without a checkpoint is vouched for now.
-	if err := r.log.checkpointIfNew(); err != nil {
-		return err
-	}
-	if err := r.closeAbandoned(); err != nil {
-		return err
-	}
-	if err := r.log.checkpointIfNew(); err != nil {
-		return err
+	// What the last run left without a checkpoint is vouched for at once.
+	for _, events := range [][]flow.Event{append([]flow.Event{{Type: flow.RecorderStarted}}, found...), ends} {
+		for _, ev := range events {
+			if _, err := r.log.append(ev); err != nil {
+				return err
+			}
+		}
+		if err := r.log.checkpointIfNew(); err != nil {
+			return err
+		}
 	}
 	return r.log.flush()
 }

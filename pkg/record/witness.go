@@ -76,7 +76,7 @@ func (v *verifier) missed(g gap) {
 	case g.closed && g.sure:
 		v.report.broken(g.start, fmt.Sprintf("%d connections that the kernel turned to the proxy before this start are missing: the log's end was removed, back to a closing checkpoint", g.lost))
 	default:
-		v.report.doubt(g.start, fmt.Sprintf("%d connections that the kernel turned to the proxy before this start are missing: they were waiting when the daemon was killed, or the log's end was removed", g.lost))
+		v.report.doubt(g.start, fmt.Sprintf("%d connections that the kernel turned to the proxy before this start are missing: they were waiting, or could not be recorded, when the daemon was killed, or the log's end was removed", g.lost))
 	}
 }
 
