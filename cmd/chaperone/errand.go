@@ -12,8 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/chaperone-dev/chaperone/pkg/api"
 	"github.com/chaperone-dev/chaperone/pkg/config"
 	"github.com/chaperone-dev/chaperone/pkg/enroll"
@@ -151,10 +149,4 @@ func (h *house) beginRun() (begun func(), err error) {
 		defer h.tenants.mu.Unlock()
 		h.tenants.beginning--
 	}, nil
-}
-
-// onTerminal says that a person reads a file.
-func onTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }

@@ -9,7 +9,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v3"
 )
 
 // listing is what a verb lists: rows for people, values for programs.
@@ -33,7 +32,7 @@ func show(format string, l listing) error {
 	case "table":
 		return table(os.Stdout, l)
 	case "json":
-		enc := json.NewEncoder(os.Stdout)
+		enc := newJSON(os.Stdout)
 		enc.SetIndent("", "  ")
 		return enc.Encode(l.Values)
 	case "yaml":
@@ -62,9 +61,5 @@ func asYAML(w io.Writer, v any) error {
 	if err != nil {
 		return err
 	}
-	var plain any
-	if err := yaml.Unmarshal(data, &plain); err != nil {
-		return err
-	}
-	return yaml.NewEncoder(w).Encode(plain)
+	return escapedYAML(w, data)
 }

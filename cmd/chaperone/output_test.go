@@ -18,6 +18,7 @@ func printed(t *testing.T, f func() error) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer r.Close()
 	stdout := os.Stdout
 	os.Stdout = w
 	err = f()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -156,7 +157,11 @@ func newRecordExport() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return r.Export(os.Stdout, 0)
+			var out io.Writer = os.Stdout
+			if onTerminal(os.Stdout) {
+				out = &escaped{w: out} // the very bytes are for who checks them
+			}
+			return r.Export(out, 0)
 		},
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -130,7 +129,7 @@ func newSessionsExport() *cobra.Command {
 		return func(ctx context.Context, r *record.Reader, s record.Session) error {
 			switch *format {
 			case "ndjson":
-				out := json.NewEncoder(os.Stdout)
+				out := newJSON(os.Stdout)
 				return play(ctx, r, s, playing{split: true}, func(x exchange) error { return out.Encode(x) })
 			case "asciicast":
 				return asciicast(ctx, r, s, os.Stdout)
@@ -142,7 +141,7 @@ func newSessionsExport() *cobra.Command {
 
 // asciicast writes a replay in asciicast v2: a header, then [seconds, "o", text].
 func asciicast(ctx context.Context, r *record.Reader, s record.Session, w io.Writer) error {
-	out := json.NewEncoder(w)
+	out := newJSON(w)
 	header := map[string]any{"version": 2, "width": 120, "height": 40, "timestamp": s.Start.Unix(), "title": "chaperone session " + s.ID}
 	if err := out.Encode(header); err != nil {
 		return err
