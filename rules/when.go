@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -57,13 +56,13 @@ const (
 func (r *reader) condition(into *condition) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		into.at, into.node, into.src = r.at(n), n, r
-		r.text(&into.text)(n)
-		if strings.TrimSpace(into.text) == "" && n.Kind == yaml.ScalarNode {
+		switch {
+		case n.Kind == yaml.ScalarNode && strings.TrimSpace(n.Value) == "":
 			r.wrong(n, "an empty condition", "leave when out for always")
-		}
-		if len(into.text) > maxCondition {
+		case len(n.Value) > maxCondition:
 			r.wrong(n, "a condition longer than 8 KiB", "split the rule")
-			into.text = ""
+		default:
+			r.text(&into.text)(n)
 		}
 	}
 }
@@ -101,8 +100,9 @@ func (c *condition) compile(env *cel.Env) {
 	}
 	checked, issues := env.Compile(c.text)
 	if issues.Err() != nil {
-		for _, e := range issues.Errors() {
-			c.wrong(e.Location.Line(), e.Location.Column()+1, celWhat(e.Message), celCure(e.Message))
+		for _, e := range told(issues.Errors()) {
+			what, cure := celWords(e.Message)
+			c.wrong(e.Location.Line(), e.Location.Column()+1, what, cure)
 		}
 		return
 	}
@@ -121,7 +121,8 @@ func (c *condition) program(env *cel.Env, checked *cel.Ast) {
 		c.bounded, err = env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost))
 	}
 	if err != nil {
-		c.wrong(1, 1, celWhat(err.Error()), "")
+		what, cure := celWords(err.Error())
+		c.wrong(1, 1, what, cure)
 		return
 	}
 	if c.traits.depth > maxDepth {
@@ -152,8 +153,12 @@ func fold(env *cel.Env, checked *cel.Ast) constant {
 }
 
 // wrong complains about a spot in the condition. line and column count from 1
-// inside the condition's text.
+// inside the condition's text; what is about the whole of it has none.
 func (c *condition) wrong(line, column int, what, cure string) {
+	if line < 1 {
+		c.src.complain(c.at, "when: "+what, cure)
+		return
+	}
 	c.src.complain(c.spot(line, column), fmt.Sprintf("when: %s, at %d:%d of the condition", what, line, column), cure)
 }
 
@@ -178,34 +183,6 @@ func (c *condition) spot(line, column int) place {
 		at.column += column - 1
 	}
 	return at
-}
-
-// celWhat makes CEL's message one line, without its own trimmings.
-func celWhat(message string) string {
-	message = strings.ReplaceAll(message, "\n", " ")
-	message = strings.TrimSuffix(message, " (in container '')")
-	message, _, _ = strings.Cut(message, " (did you mean") // ours says it once
-	return strings.TrimPrefix(message, "Syntax error: ")
-}
-
-var misspelt = regexp.MustCompile(`^(undefined field|undeclared reference to) '([A-Za-z0-9_]+)'`)
-
-// celCure is the word that was meant, where CEL's message names one it does not know.
-func celCure(message string) string {
-	m := misspelt.FindStringSubmatch(message)
-	if m == nil {
-		return ""
-	}
-	known := variables
-	if m[1] == "undefined field" {
-		known = nil
-		for _, o := range objects {
-			for _, w := range o.fields {
-				known = append(known, w.name)
-			}
-		}
-	}
-	return DidYouMean(m[2], known)
 }
 
 var variables = []string{"identity", "target", "process", "flow", "request", "now"}
