@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // check looks at the policy as a whole: names, references, and rules that can
@@ -14,6 +15,8 @@ func (p *Policy) check(l *ledger) {
 	p.checkConditions(l)
 	p.checkRules(l)
 	p.checkMasks(l)
+	p.checkTwins(l)
+	p.checkBusiness(l)
 }
 
 func (p *Policy) checkNames(l *ledger) {
@@ -79,15 +82,21 @@ func (p *Policy) checkReferences(l *ledger) {
 	}
 }
 
+// names lists what can be referred to; what has no name has been complained of.
 func (p *Policy) names() (identities, targets, people []string) {
+	add := func(to *[]string, name string) {
+		if name != "" {
+			*to = append(*to, name)
+		}
+	}
 	for _, i := range p.identities {
-		identities = append(identities, i.Name)
+		add(&identities, i.Name)
 	}
 	for _, t := range p.targets {
-		targets = append(targets, t.Name)
+		add(&targets, t.Name)
 	}
 	for _, w := range p.people {
-		people = append(people, w.Name)
+		add(&people, w.Name)
 	}
 	return identities, targets, people
 }
@@ -138,6 +147,9 @@ func (p *Policy) checkRules(l *ledger) {
 	for i, u := range p.rules {
 		if earlier := p.shadow(i); earlier != nil {
 			l.complain(u.at, fmt.Sprintf("rule %q can never fire: rule %q before it always matches", u.name, earlier.name), "put it before, or remove it")
+		}
+		if earlier := p.echo(i); earlier != nil {
+			l.complain(u.when.at, fmt.Sprintf("rule %q can never fire: rule %q before it has the same condition", u.name, earlier.name), "remove one, or change its condition")
 		}
 		p.checkLabels(l, u)
 		p.checkMentions(u)
@@ -235,7 +247,8 @@ func (p *Policy) checkMaskOn(l *ledger, m *maskRule, what string, protocols ...s
 		}
 	}
 	if _, ok := p.TargetNamed(m.target.string); ok || m.target.string == "*" {
-		l.complain(m.at, fmt.Sprintf("mask %q can never hide anything: %s are not found on its targets", m.name, what), "")
+		l.complain(m.at, fmt.Sprintf("mask %q can never hide anything: %s are not found on its targets", m.name, what),
+			"name a target whose protocol is "+strings.Join(protocols, " or "))
 	}
 }
 

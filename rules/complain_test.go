@@ -28,6 +28,8 @@ targets:
   - {name: web, protocol: http, addresses: ["10.0.0.1:80"]}
 `
 
+const granted = "grants: [{identity: bot, target: orders}, {identity: bot, target: web}]\n"
+
 func TestComplaints(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"misspelt section", "identites: []", `p.yaml:1:1: unknown field "identites" in the policy (did you mean "identities"?)`},
@@ -117,6 +119,27 @@ func TestComplaints(t *testing.T) {
 		{"json path", base + "masks: [{name: m, target: web, json: ['user.email']}]", `it does not start with $`},
 		{"detector", base + "masks: [{name: m, target: web, detect: [creditcard]}]", `unknown detector "creditcard" (did you mean "credit_card"?)`},
 		{"except nobody", base + "masks: [{name: m, target: web, detect: [iban], except: [bit]}]", `no identity is named "bit" (did you mean "bot"?)`},
+		{"two grants", base + "grants: [{identity: bot, target: orders}, {identity: bot, target: orders, ttl: 1h}]", `p.yaml:6:43: a second grant of "bot" on "orders" (the first is at p.yaml:6)`},
+		{"two of one selector", "identities: [{name: a, match: [{unit: x.service}]}, {name: b, match: [{cgroup: /y}, {unit: x.service}]}]", `identity "b" selects what identity "a" selects already (a process has one identity)`},
+		{"method in lower case", base + granted + "rules: [{name: a, target: web, when: 'request.http.method == \"get\"', verdict: deny}]", `no method is "get", at 1:24 of the condition ("GET")`},
+		{"rule on nobody's target", base + "grants: [{identity: bot, target: orders}]\nrules: [{name: a, target: web, verdict: deny}]", `rule "a" can never fire: no identity has a grant on its target (grant one, or remove the rule)`},
+		{"mask on nobody's target", base + "grants: [{identity: bot, target: orders}]\nmasks: [{name: a, target: web, detect: [iban]}]", `mask "a" can never hide anything: no identity has a grant on its target`},
+		{"mask on nobody", base + granted + "masks: [{name: a, target: web, detect: [iban], except: [bot]}]", `p.yaml:7:57: mask "a" can never hide anything: every identity with a grant on its target is excepted (leave one out of except)`},
+		{"same condition", base + granted + "rules: [{name: a, target: '*', when: 'flow.port == 1', verdict: deny}, {name: b, target: web, when: 'flow.port  ==  1', verdict: allow}]", `rule "b" can never fire: rule "a" before it has the same condition`},
+		{"contradiction", base + granted + "rules: [{name: a, target: web, when: 'flow.port > 1 && request.text == \"a\" && (flow.port < 9 && \"b\" == request.text)', verdict: deny}]", `request.text cannot be "a" and "b"`},
+		{"two texts of one effect", base + granted + "rules: [{name: a, target: orders, when: 'request.effects.exists(e, e.action == \"drop\" && e.action == \"alter\")', verdict: deny}]", `e.action cannot be "drop" and "alter"`},
+		{"approvers where they stand", base + granted + "rules: [{name: a, target: web, verdict: hold, approvers: []}]", `p.yaml:7:58: a hold without approvers`},
+		{"timeout where it stands", base + granted + "rules: [{name: a, target: web, verdict: hold, approvers: [dba], timeout: 48h}]", `p.yaml:7:74: a hold longer than 24h`},
+		{"idle timeout where it stands", base + granted + "rules: [{name: a, target: web, verdict: deny, timeout: 1h}]", `p.yaml:7:56: timeout has no effect`},
+		{"cure for columns on http", base + granted + "masks: [{name: m, target: web, columns: ['*.a']}]", `columns are not found on its targets (name a target whose protocol is postgres)`},
+		{"tab", "identities:\n\t- name: bot", `p.yaml:2:1: not YAML: here: found character that cannot start any token (indent with spaces, not tabs)`},
+		{"tab that ends an indent", "identities:\n - name: bot\n\towner: x", `(indent with spaces, not tabs)`},
+		{"unfinished", base + granted + "rules: [{name: a, target: web, when: 'request.text ==', verdict: deny}]", `when: the condition ends too early, at 1:16 of the condition (something must follow)`},
+		{"one =", base + granted + "rules: [{name: a, target: web, when: 'request.text = \"a\"', verdict: deny}]", `when: = alone means nothing, at 1:14 of the condition (== compares)`},
+		{"and", base + granted + "rules: [{name: a, target: web, when: 'true and true', verdict: deny}]", `and is no operator, at 1:6 of the condition (&&)`},
+		{"bracket", base + granted + "rules: [{name: a, target: web, when: '(true', verdict: deny}]", `a ) is missing at the end`},
+		{"no end of a text", base + granted + "rules: [{name: a, target: web, when: 'request.text == \"a', verdict: deny}]", `the text "a has no end, at 1:17 of the condition (close the quotes)`},
+		{"strange sign", base + granted + "rules: [{name: a, target: web, when: 'request.text # 1', verdict: deny}]", `# is no part of a condition`},
 		{"people without members", "people: [{name: a}]", `people without members`},
 		{"notify", "people: [{name: a, members: [b], notify: [c]}]", `notify is not supported yet`},
 	} {
@@ -125,6 +148,46 @@ func TestComplaints(t *testing.T) {
 				t.Errorf("got\n%v\nwant\n%s", got, c.want)
 			}
 		})
+	}
+}
+
+// One mistake is one complaint.
+func TestComplaintsThatComeAlone(t *testing.T) {
+	deep := strings.Repeat("(", 200) + "true" + strings.Repeat(")", 200)
+	for name, c := range map[string]struct{ text, want string }{
+		"unknown kind":       {base + granted + "rules: [{name: a, target: orders, when: 'request.kind == \"qery\"', verdict: deny}]", `no kind is "qery"`},
+		"long condition":     {base + granted + "rules: [{name: a, target: orders, when: '" + strings.Repeat(" ", 17<<10) + "true', verdict: deny}]", `longer than 8 KiB`},
+		"syntax":             {base + granted + "rules: [{name: a, target: orders, when: 'request.text = 1 = 2 # ', verdict: deny}]", `= alone`},
+		"contradiction":      {base + granted + "rules: [{name: a, target: web, when: 'request.text == \"a\" && request.text == \"b\" && flow.port == 1 && flow.port == 2', verdict: deny}]", `cannot be`},
+		"deep":               {base + granted + "rules: [{name: a, target: orders, when: '" + deep + "', verdict: deny}]", `p.yaml:7:41: when: the condition is nested too deep (split the rule)`},
+		"deep in a block":    {base + granted + "rules:\n - name: a\n   target: orders\n   verdict: deny\n   when: |-\n    " + deep + "\n", `p.yaml:11:10: when: the condition is nested too deep (split the rule)`},
+		"name of a nobody":   {"identities: [{owner: x}]\ngrants: []", `an identity without name`},
+		"same name, no more": {base + "grants: [{identity: bot, target: orders}, {identity: bot, target: orders}]", `a second grant`},
+	} {
+		got := complaints(t, c.text)
+		if len(got) != 1 || !strings.Contains(got.Error(), c.want) || strings.Contains(got.Error(), "-1:") {
+			t.Errorf("%s: got\n%v\nwant\n%s", name, got, c.want)
+		}
+	}
+	if got := complaints(t, "identities: [{owner: x}]\ngrants: [{identity: bot, target: y}]").Error(); strings.Contains(got, "one of: )") {
+		t.Error(got)
+	}
+}
+
+// What looks like a rule that never fires and does.
+func TestRulesThatDoFire(t *testing.T) {
+	for name, text := range map[string]string{
+		"what an allow leaves open": "rules: [{name: a, target: orders, when: 'flow.port == 1', verdict: allow}, {name: b, target: orders, when: 'flow.port == 1', verdict: deny}]",
+		"another target":            "rules: [{name: a, target: orders, when: 'flow.port == 1', verdict: deny}, {name: b, target: '*', when: 'flow.port == 1', verdict: deny}]",
+		"two effects":               "rules: [{name: a, target: orders, when: 'request.effects.exists(e, e.action == \"drop\") && request.effects.exists(e, e.action == \"alter\")', verdict: deny}]",
+		"either":                    "rules: [{name: a, target: orders, when: 'request.text == \"a\" || request.text == \"b\"', verdict: deny}]",
+		"the same twice":            "rules: [{name: a, target: orders, when: 'request.text == \"a\" && request.text == \"a\"', verdict: deny}]",
+		"a mask for some":           "identities: [{name: dpo}]\ngrants: [{identity: dpo, target: orders}]\nmasks: [{name: m, target: orders, detect: [iban], except: [dpo]}]",
+	} {
+		files := []File{{"base.yaml", []byte(base + granted)}, {"p.yaml", []byte(text)}}
+		if _, err := Parse(files, Options{Key: []byte(strings.Repeat("k", 32))}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

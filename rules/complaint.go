@@ -51,8 +51,9 @@ type ledger struct{ list Complaints }
 const maxComplaints = 200
 
 func (l *ledger) complain(at place, what, cure string) {
-	if len(l.list) < maxComplaints {
-		l.list = append(l.list, Complaint{File: at.file, Line: at.line, Column: at.column, What: what, Cure: cure})
+	c := Complaint{File: at.file, Line: at.line, Column: at.column, What: what, Cure: cure}
+	if len(l.list) < maxComplaints && !slices.Contains(l.list, c) {
+		l.list = append(l.list, c)
 	}
 }
 

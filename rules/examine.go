@@ -122,6 +122,8 @@ func (e *examiner) label(of ast.Expr, key string, asked bool) {
 func (e *examiner) call(call ast.CallExpr) {
 	args := call.Args()
 	switch call.FunctionName() {
+	case operators.LogicalAnd:
+		e.contradiction(args)
 	case operators.Equals, operators.NotEquals:
 		e.mention(args[0], args[1])
 		e.mention(args[1], args[0])

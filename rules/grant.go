@@ -33,7 +33,7 @@ var (
 //
 // A grant without approval is given anew to each flow when it opens and ends
 // ttl later: a flow that outlives its grant is closed, and the next connection asks
-// again. No grant outlives its identity. Of several grants the longest counts.
+// again. No grant outlives its identity.
 func (p *Policy) Grant(identity, target string, now time.Time) (Grant, error) {
 	who, ok := p.Identity(identity)
 	if !ok {
@@ -45,19 +45,12 @@ func (p *Policy) Grant(identity, target string, now time.Time) (Grant, error) {
 	if who.Expired(now) {
 		return Grant{}, ErrExpired
 	}
-	found, until := false, time.Time{}
 	for _, g := range p.grants {
-		if g.identity.string != identity || g.target.string != target {
-			continue
-		}
-		if end := g.end(now, who.Expires); !found || later(end, until) {
-			found, until = true, end
+		if g.identity.string == identity && g.target.string == target {
+			return Grant{Identity: identity, Target: target, Until: g.end(now, who.Expires)}, nil
 		}
 	}
-	if !found {
-		return Grant{}, ErrNoGrant
-	}
-	return Grant{Identity: identity, Target: target, Until: until}, nil
+	return Grant{}, ErrNoGrant
 }
 
 // end is the earlier of ttl from now and the identity's expiry; zero: never.
@@ -70,11 +63,6 @@ func (g grantRule) end(now, expires time.Time) time.Time {
 		return expires
 	}
 	return end
-}
-
-// later says that a ends after b, where zero is never.
-func later(a, b time.Time) bool {
-	return !b.IsZero() && (a.IsZero() || a.After(b))
 }
 
 func (p *Policy) readGrant(r *reader, n *yaml.Node) {

@@ -16,6 +16,7 @@ identities: [{name: bot}, {name: dpo}]
 targets:
   - {name: orders, protocol: postgres, addresses: ["10.0.0.1:5432"]}
   - {name: web, protocol: http, addresses: ["10.0.0.1:80"]}
+grants: [{identity: bot, target: orders}, {identity: bot, target: web}, {identity: dpo, target: orders}]
 masks:
   - {name: pii, target: orders, columns: [public.users.email, users.name, '*.ssn', '"*"."A.b".x'], detect: [jwt], with: token, except: [dpo]}
   - {name: more, target: orders, columns: [users.email], with: "null"}

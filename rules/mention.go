@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"cel.dev/cel-go/common/ast"
 
@@ -34,11 +35,15 @@ func (e *examiner) mention(a, b ast.Expr) {
 	}
 	at := e.tree.SourceInfo().GetStartLocation(b.ID())
 	m := mention{object, w.name, value, at.Line(), at.Column() + 1}
-	e.traits.mentions = append(e.traits.mentions, m)
+	if object == "HTTP" && w.name == "method" && value != strings.ToUpper(value) {
+		e.wrong(m.line, m.column, fmt.Sprintf("no method is %q", clip(value)), fmt.Sprintf("%q", clip(strings.ToUpper(value))))
+		return
+	}
 	if w.values != nil && !slices.Contains(w.values, value) {
 		e.wrong(m.line, m.column, fmt.Sprintf("no %s is %q", w.name, clip(value)), DidYouMean(value, w.values))
 		return
 	}
+	e.traits.mentions = append(e.traits.mentions, m)
 	if w.name == "action" && value == flow.Unknown {
 		e.traits.namesUnknown = true
 	}

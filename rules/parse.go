@@ -20,6 +20,8 @@ type Options struct {
 	// Key is the host's masking secret, at least 16 bytes. Without it a mask that
 	// needs a key (hash, token, shift) is a complaint.
 	Key []byte
+	// Certificates says what is wrong with the bundle that a target's tls.ca names; nil: it is not looked at.
+	Certificates func(path string) error
 }
 
 // String tells the generation; the key is no part of it.
@@ -47,7 +49,7 @@ func Parse(files []File, options Options) (*Policy, error) {
 	p := &Policy{generation: options.Generation, key: options.Key}
 	l := &ledger{}
 	for _, f := range files {
-		r := &reader{ledger: l, file: f.Name}
+		r := &reader{ledger: l, file: f.Name, certificates: options.Certificates}
 		if root := r.document(f.Data); root != nil {
 			p.read(r, root)
 		}

@@ -17,7 +17,6 @@ targets:
   - {name: host, protocol: tcp, addresses: ["db.internal:5432", "DB2.Internal.:*"]}
   - {name: six, protocol: tcp, addresses: ["[fd00::1]:5432"]}
 grants:
-  - {identity: bot, target: wide, ttl: 1h}
   - {identity: bot, target: wide, ttl: 2h, approval: none}
   - {identity: bot, target: net}
   - {identity: forever, target: wide, ttl: 7d}
@@ -79,7 +78,7 @@ func TestGrant(t *testing.T) {
 		now, until             time.Time
 		err                    error
 	}{
-		{"the longest ttl counts", "bot", "wide", noon, noon.Add(2 * time.Hour), nil},
+		{"the ttl counts from now", "bot", "wide", noon, noon.Add(2 * time.Hour), nil},
 		{"no ttl ends with the identity", "bot", "net", noon, end, nil},
 		{"a ttl ends with the identity", "bot", "wide", end.Add(-time.Minute), end, nil},
 		{"the last second is good", "bot", "wide", end.Add(-1), end, nil},

@@ -84,19 +84,19 @@ const (
 func (r *reader) fits(n *yaml.Node, u *rule) {
 	if u.verdict == flow.Hold {
 		if len(u.approvers) == 0 {
-			r.wrong(n, "a hold without approvers can only time out", "approvers: [..], or verdict: deny")
+			r.wrong(child(n, "approvers"), "a hold without approvers can only time out", "approvers: [..], or verdict: deny")
 		}
 		if u.timeout > maxTimeout {
-			r.wrong(n, "a hold longer than 24h", "a client does not wait that long")
+			r.wrong(child(n, "timeout"), "a hold longer than 24h", "a client does not wait that long")
 		}
 		return
 	}
 	for _, only := range []string{"approvers", "timeout"} {
 		if r.has(n, only) && u.verdict != "" {
-			r.wrong(n, fmt.Sprintf("%s has no effect on verdict %s", only, u.verdict), "verdict: hold, or leave it out")
+			r.wrong(child(n, only), fmt.Sprintf("%s has no effect on verdict %s", only, u.verdict), "verdict: hold, or leave it out")
 		}
 	}
 	if u.verdict == flow.Allow && u.message != "" {
-		r.wrong(n, "message has no effect on verdict allow", "verdict: warn, or leave it out")
+		r.wrong(child(n, "message"), "message has no effect on verdict allow", "verdict: warn, or leave it out")
 	}
 }

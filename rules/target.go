@@ -95,6 +95,7 @@ func (r *reader) tls(into *TLS) func(*yaml.Node) {
 			field{"name", r.text(&into.Name)},
 			field{"client", r.word(&into.Client, "tls client", "clear", "terminate")},
 		)
+		r.checkCA(n, into.CA)
 		verifies := strings.HasPrefix(into.Upstream, "verify-")
 		if into.CA != "" && !verifies {
 			r.wrong(n, "tls ca without verification has no effect", "upstream: verify-full")
@@ -102,6 +103,16 @@ func (r *reader) tls(into *TLS) func(*yaml.Node) {
 		if into.Name != "" && into.Upstream != "verify-full" {
 			r.wrong(n, "tls name without verify-full has no effect", "upstream: verify-full")
 		}
+	}
+}
+
+// checkCA refuses a bundle that no connection could be verified with.
+func (r *reader) checkCA(n *yaml.Node, ca string) {
+	if ca == "" || r.certificates == nil {
+		return
+	}
+	if err := r.certificates(ca); err != nil {
+		r.wrong(child(n, "ca"), fmt.Sprintf("tls ca: %v", err), "a file of PEM certificates")
 	}
 }
 

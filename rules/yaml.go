@@ -24,6 +24,8 @@ type reader struct {
 	file  string
 	lines []string // the source, to place complaints inside block scalars
 	nodes int
+
+	certificates func(path string) error // see Options
 }
 
 // field is one key a mapping may have.
@@ -43,7 +45,7 @@ func (r *reader) document(data []byte) *yaml.Node {
 	var doc, more yaml.Node
 	if err := decoder.Decode(&doc); err != nil {
 		if !errors.Is(err, io.EOF) {
-			r.complain(yamlPlace(r.file, err), "not YAML: "+yamlWhat(err), "")
+			r.complain(yamlPlace(r.file, err), "not YAML: "+yamlWhat(err), yamlCure(data))
 		}
 		return nil
 	}
@@ -158,6 +160,26 @@ func yamlPlace(file string, err error) place {
 func yamlWhat(err error) string {
 	what := strings.TrimPrefix(err.Error(), "yaml: ")
 	return yamlLine.ReplaceAllString(what, "here")
+}
+
+var tabbed = regexp.MustCompile(`(?m)^[ -]*\t`)
+
+// yamlCure is what to do about YAML that cannot be read: mostly it is a tab.
+func yamlCure(data []byte) string {
+	if tabbed.Match(data) {
+		return "indent with spaces, not tabs"
+	}
+	return ""
+}
+
+// child is the value of a key; the mapping itself where it has none.
+func child(n *yaml.Node, key string) *yaml.Node {
+	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return n
 }
 
 // has says that the mapping n has the key.

@@ -70,7 +70,7 @@ func (l *law) reload(ctx context.Context) error {
 // try parses files, and puts them in force. mu is held.
 func (l *law) try(ctx context.Context, files []rules.File) error {
 	l.seen = digest(files)
-	p, err := rules.Parse(files, rules.Options{Generation: l.generation + 1, Key: l.key})
+	p, err := rules.Parse(files, rules.Options{Generation: l.generation + 1, Key: l.key, Certificates: bundle})
 	if err != nil {
 		return err
 	}

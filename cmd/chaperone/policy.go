@@ -27,8 +27,9 @@ func newPolicy() *cobra.Command {
 // checking and explaining.
 var offlineKey = []byte("checking-only-no-masking")
 
-// loadPolicy reads the policy named by an argument, or the configured one.
-func loadPolicy(cmd *cobra.Command, given []string) (*rules.Policy, string, error) {
+// loadPolicy reads the policy named by an argument, or the configured one. Without
+// certificates the files that targets name are not looked at: they are the host's.
+func loadPolicy(cmd *cobra.Command, given []string, certificates func(string) error) (*rules.Policy, string, error) {
 	c, err := config.Load(cmd.Flags())
 	if err != nil {
 		return nil, "", usageError{err}
@@ -41,7 +42,7 @@ func loadPolicy(cmd *cobra.Command, given []string) (*rules.Policy, string, erro
 	if err != nil {
 		return nil, path, err
 	}
-	p, err := rules.Parse(files, rules.Options{Generation: 1, Key: offlineKey})
+	p, err := rules.Parse(files, rules.Options{Generation: 1, Key: offlineKey, Certificates: certificates})
 	return p, path, err
 }
 
@@ -49,7 +50,7 @@ func newPolicyCheck() *cobra.Command {
 	return &cobra.Command{
 		Use: "check [FILE|DIR]", Short: "read a policy as the daemon would", Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			p, path, err := loadPolicy(cmd, given)
+			p, path, err := loadPolicy(cmd, given, bundle)
 			if err != nil {
 				return err
 			}
@@ -81,7 +82,7 @@ func newPolicyTest() *cobra.Command {
 	return &cobra.Command{
 		Use: "test [FILE|DIR]", Short: "run the *.test.yaml beside a policy", Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			p, path, err := loadPolicy(cmd, given)
+			p, path, err := loadPolicy(cmd, given, nil)
 			if err != nil {
 				return err
 			}
@@ -161,7 +162,7 @@ func newPolicyExplain() *cobra.Command {
 	_ = cmd.MarkFlagRequired("identity")
 	_ = cmd.MarkFlagRequired("target")
 	cmd.RunE = func(cmd *cobra.Command, given []string) error {
-		p, _, err := loadPolicy(cmd, nil)
+		p, _, err := loadPolicy(cmd, nil, nil)
 		if err != nil {
 			return err
 		}

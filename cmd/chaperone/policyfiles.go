@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -53,6 +54,22 @@ func policyNames(path string) ([]string, error) {
 		return nil, fmt.Errorf("read policy: %w", err)
 	}
 	return filepath.Glob(filepath.Join(path, "*.yaml"))
+}
+
+// bundle says what is wrong with a file of PEM certificates.
+func bundle(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", path)
+	}
+	pem, err := os.ReadFile(path)
+	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		err = fmt.Errorf("%s holds no certificate", path)
+	}
+	return err
 }
 
 // policyLimit is one byte more than a policy file may have: the parser says so.

@@ -6,6 +6,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/chaperone-dev/chaperone/pkg/ca"
 )
 
 func TestOnlyFilesOfLawgiversAreAPolicy(t *testing.T) {
@@ -42,6 +45,22 @@ func TestOnlyFilesOfLawgiversAreAPolicy(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+func TestABundleHoldsCertificates(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "empty.pem"), "no certificate\n")
+	a, err := ca.Open(filepath.Join(dir, "ca"), "host", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "good.pem"), string(a.PEM()))
+	for name, want := range map[string]string{"good.pem": "", "empty.pem": "holds no certificate", "none.pem": "no such file", "ca": "not a regular file"} {
+		err := bundle(filepath.Join(dir, name))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
