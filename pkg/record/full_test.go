@@ -90,8 +90,13 @@ func TestFullDiskRefusesAndSaysSo(t *testing.T) {
 		t.Errorf("the last word says %v", ev.Result)
 	}
 
+	now = now.Add(2 * time.Second)
+	if err := r.Err(); !errors.Is(err, ErrUnwritable) {
+		t.Errorf("a full disk is said to be none: %v", err)
+	}
 	free()
 	now = now.Add(2 * time.Second)
+	must(t, r.Err())
 	must(t, r.Log(flow.Event{Type: flow.RequestDecided}))
 	find(t, events(t, dir), Resumed)
 	_, err = begin(t, r, "s3").End("closed")

@@ -93,23 +93,31 @@ func (l *hostLog) admit(kind string) error {
 		return nil
 	}
 	if l.reserve.spent() {
-		if !l.reserve.refill(l.config.Now()) {
-			return fmt.Errorf("%w: no space left on the device", ErrUnwritable)
-		}
-		return l.say(Resumed, nil)
+		return l.resume()
 	}
 	return l.quota.room()
 }
 
-// unwritable says why an ordinary event would not be written now.
+// resume goes on after a full disk, once there is room. Called with mu held.
+func (l *hostLog) resume() error {
+	if !l.reserve.refill(l.config.Now()) {
+		return fmt.Errorf("%w: no space left on the device", ErrUnwritable)
+	}
+	return l.say(Resumed, nil)
+}
+
+// unwritable says why an ordinary event would not be written now. After a full disk it looks
+// whether there is room: nothing else may come for a long time.
 func (l *hostLog) unwritable() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case l.broken != nil:
+	if l.broken != nil {
 		return l.broken
-	case l.reserve.spent():
-		return fmt.Errorf("%w: no space left on the device", ErrUnwritable)
+	}
+	if l.reserve.spent() {
+		if err := l.resume(); err != nil {
+			return err
+		}
 	}
 	return l.quota.room()
 }
