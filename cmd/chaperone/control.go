@@ -76,6 +76,9 @@ func (h *house) status(ctx context.Context) (api.Status, error) {
 	if err != nil {
 		return api.Status{}, err
 	}
+	if enrollments == nil {
+		enrollments = []api.Enrollment{} // a list to who reads it as JSON
+	}
 	recorder := api.RecorderStatus{Path: h.state("record"), Seq: h.record.Mark().Seq, Bytes: h.record.Used()}
 	if err := h.record.Err(); err != nil {
 		recorder.Error = err.Error()
@@ -114,9 +117,25 @@ func (h *house) sessions(context.Context) ([]api.Session, error) {
 }
 
 func (h *house) kill(_ context.Context, k api.Kill) (int, error) {
-	return h.server.Kill(func(f flow.Flow) bool {
+	n := h.server.Kill(func(f flow.Flow) bool {
 		return k.Session != "" && f.ID == k.Session || k.Identity != "" && f.Identity == k.Identity
-	}), nil
+	})
+	if n == 0 && k.Identity != "" {
+		return 0, h.known(k.Identity)
+	}
+	return n, nil
+}
+
+// known says that the policy has no such identity, and which may have been meant.
+func (h *house) known(identity string) error {
+	var names []string
+	for _, i := range h.law.policy().Identities() {
+		if i.Name == identity {
+			return nil
+		}
+		names = append(names, i.Name)
+	}
+	return nobody("identity", identity, names)
 }
 
 func (h *house) identities(context.Context) ([]api.Identity, error) {
@@ -172,7 +191,7 @@ func (h *house) grants(context.Context) ([]api.Grant, error) {
 func grantOf(g rules.Grant) api.Grant {
 	shown := api.Grant{Identity: g.Identity, Target: g.Target, Approval: "none"}
 	if !g.Until.IsZero() {
-		shown.TTL = time.Until(g.Until).Round(time.Second)
+		shown.TTL = flow.Span(time.Until(g.Until).Round(time.Second))
 	}
 	return shown
 }

@@ -9,13 +9,14 @@ import (
 
 	"github.com/chaperone-dev/chaperone/interceptor/postgres"
 	"github.com/chaperone-dev/chaperone/pkg/approval"
+	"github.com/chaperone-dev/chaperone/pkg/flow"
 	"github.com/chaperone-dev/chaperone/pkg/record"
 )
 
 // exchange is one request with what came back, as people and programs read it.
 type exchange struct {
-	At         time.Duration           `json:"at"` // since the session's start
-	Took       time.Duration           `json:"took"`
+	At         flow.Span               `json:"at"` // since the session's start
+	Took       flow.Span               `json:"took"`
 	Request    string                  `json:"request"`
 	Parameters []string                `json:"parameters,omitempty"`
 	Verdict    string                  `json:"verdict,omitempty"` // where it was not a plain allow
@@ -76,7 +77,7 @@ func (x exchange) print(w io.Writer, rows int) error {
 
 // ask prints what was asked. What comes from the wire is made visible.
 func (x exchange) ask(w io.Writer) error {
-	fmt.Fprintf(w, "[%10s] > ", x.At.Round(time.Millisecond))
+	fmt.Fprintf(w, "[%10s] > ", time.Duration(x.At).Round(time.Millisecond))
 	for i, line := range approval.Lines(x.Request) {
 		if i > 0 {
 			fmt.Fprint(w, "               ")
@@ -131,7 +132,7 @@ func (x exchange) answer(w io.Writer, rows int) error {
 
 // ending is the last line of an exchange.
 func (x exchange) ending() string {
-	outcome, took := approval.Visible(x.Outcome), x.Took.Round(time.Microsecond)
+	outcome, took := approval.Visible(x.Outcome), time.Duration(x.Took).Round(time.Microsecond)
 	switch {
 	case x.Unanswered:
 		return fmt.Sprintf("no answer: %s after %s", outcome, took)

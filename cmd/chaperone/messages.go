@@ -6,6 +6,7 @@ import (
 
 	"github.com/chaperone-dev/chaperone/interceptor"
 	httpx "github.com/chaperone-dev/chaperone/interceptor/http"
+	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
 
 // messages reads HTTP: requests and responses come in the same order.
@@ -39,10 +40,10 @@ func (m *messages) end() []exchange {
 			continue
 		}
 		if next == len(list) {
-			list = append(list, exchange{At: at.Sub(m.start), Request: "(no request on the tape)"})
+			list = append(list, exchange{At: flow.Span(at.Sub(m.start)), Request: "(no request on the tape)"})
 		}
 		x := &list[next]
-		x.Outcome, x.Took, x.Omitted = msg.Start, at.Sub(m.start)-x.At, x.Omitted || msg.Omitted
+		x.Outcome, x.Took, x.Omitted = msg.Start, flow.Span(at.Sub(m.start))-x.At, x.Omitted || msg.Omitted
 		x.Headers, x.Body, x.Longer = msg.Fields, string(msg.Body), longer(msg)
 		if final(msg.Start) {
 			next++
@@ -55,7 +56,7 @@ func (m *messages) end() []exchange {
 func (m *messages) asked(msg *httpx.Rendered, at time.Time) exchange {
 	method, rest, _ := strings.Cut(msg.Start, " ")
 	target, _, _ := strings.Cut(rest, " ")
-	x := exchange{At: at.Sub(m.start), Request: method + " " + target, Omitted: msg.Omitted}
+	x := exchange{At: flow.Span(at.Sub(m.start)), Request: method + " " + target, Omitted: msg.Omitted}
 	if len(msg.Fields)+len(msg.Body) > 0 {
 		x.Sent = &content{Headers: msg.Fields, Body: string(msg.Body), Longer: longer(msg)}
 	}

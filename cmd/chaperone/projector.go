@@ -70,7 +70,7 @@ func (p *projector) end() []exchange {
 	list := p.reel.end()
 	for i := range list {
 		if x := &list[i]; p.ended && x.Outcome == "" {
-			x.Unanswered, x.Outcome, x.Took = true, p.with, max(0, p.took-x.At)
+			x.Unanswered, x.Outcome, x.Took = true, p.with, max(0, flow.Span(p.took)-x.At)
 		}
 	}
 	return list
@@ -132,7 +132,7 @@ func (s *statements) exchanges(list []postgres.Rendered) []exchange {
 	var found []exchange
 	for _, r := range list {
 		x := exchange{
-			At: r.Time.Sub(s.start), Took: r.Duration, Request: r.Statement, Parameters: r.Parameters,
+			At: flow.Span(r.Time.Sub(s.start)), Took: flow.Span(r.Duration), Request: r.Statement, Parameters: r.Parameters,
 			Columns: r.Columns, Rows: r.Rows, Lines: r.Lines, More: r.More, Continued: r.Continued, Notices: r.Notices, Outcome: r.Tag, Error: r.Error, Omitted: r.Omitted > 0,
 		}
 		if r.Error != nil {
@@ -185,5 +185,5 @@ func (c *traffic) end() []exchange {
 	if c.last.IsZero() {
 		c.last = c.start
 	}
-	return c.notes.annotate([]exchange{{Request: "connect", Took: c.last.Sub(c.start), Outcome: fmt.Sprintf("%d bytes up, %d bytes down", c.up, c.down)}})
+	return c.notes.annotate([]exchange{{Request: "connect", Took: flow.Span(c.last.Sub(c.start)), Outcome: fmt.Sprintf("%d bytes up, %d bytes down", c.up, c.down)}})
 }

@@ -82,13 +82,13 @@ func newSessionsReplay() *cobra.Command {
 				pace.limit = 0
 			}
 			return play(ctx, r, s, playing{}, func(x exchange) error {
-				if err := pace.until(ctx, x.At); err != nil {
+				if err := pace.until(ctx, time.Duration(x.At)); err != nil {
 					return err
 				}
 				if err := x.ask(os.Stdout); err != nil {
 					return err
 				}
-				if err := pace.until(ctx, x.At+x.Took); err != nil {
+				if err := pace.until(ctx, time.Duration(x.At+x.Took)); err != nil {
 					return err
 				}
 				return x.answer(os.Stdout, allRows)
@@ -151,8 +151,8 @@ func asciicast(ctx context.Context, r *record.Reader, s record.Session, w io.Wri
 		x.ask(&ask)
 		x.answer(&answer, allRows)
 		return errors.Join(
-			out.Encode([]any{x.At.Seconds(), "o", string(ask)}),
-			out.Encode([]any{(x.At + x.Took).Seconds(), "o", string(answer)}))
+			out.Encode([]any{time.Duration(x.At).Seconds(), "o", string(ask)}),
+			out.Encode([]any{time.Duration(x.At + x.Took).Seconds(), "o", string(answer)}))
 	})
 }
 

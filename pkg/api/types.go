@@ -168,11 +168,11 @@ type Target struct {
 
 // Grant is an identity's permission on a target.
 type Grant struct {
-	Identity string        `json:"identity"`
-	Target   string        `json:"target"`
-	TTL      time.Duration `json:"ttl,omitempty"` // nanoseconds
-	Until    time.Time     `json:"until,omitzero"`
-	Approval string        `json:"approval"` // "none", or by whom
+	Identity string    `json:"identity"`
+	Target   string    `json:"target"`
+	TTL      flow.Span `json:"ttl,omitempty"`
+	Until    time.Time `json:"until,omitzero"`
+	Approval string    `json:"approval"` // "none", or by whom
 }
 
 // Decision answers an ask.
