@@ -19,6 +19,14 @@ type asking struct {
 // deferred says that people cannot be asked: there is no run yet, or not all of it can be seen.
 func (a asking) deferred() bool { return a.partial || !a.whole && (a.run == nil || a.run.huge) }
 
+// own is the text to be kept: all runs of a statement share its own.
+func (a asking) own() string {
+	if a.stmt != nil {
+		return a.stmt.j.text
+	}
+	return string(a.text)
+}
+
 // judge finds what becomes of a text; false means that the question is out. The same
 // call is repeated once the answer is there.
 func (e *engine) judge(w *walk, a asking) (*judged, bool, error) {
@@ -35,7 +43,7 @@ func (e *engine) judge(w *walk, a asking) (*judged, bool, error) {
 		return j, true, nil
 	}
 	w.pass()
-	j := &judged{text: string(a.text), partial: a.partial, run: a.run, unsure: unsure, request: e.request(flow.KindQuery)}
+	j := &judged{text: a.own(), partial: a.partial, run: a.run, unsure: unsure, request: e.request(flow.KindQuery)}
 	j.request.Deferred = a.deferred()
 	if a.run != nil {
 		j.request.Parameters = a.run.shown

@@ -55,7 +55,9 @@ func (e *engine) bind(w *walk, size int) (bool, error) {
 	if len(name) > 0 {
 		e.cursors |= s.j.traits &^ fetches
 	}
-	e.setPortal(name, p)
+	if !e.setPortal(name, p) {
+		return false, violation{"portals take too much memory"}
+	}
 	e.queue.push(owed{step: stepBind})
 	if e.s.Level != rules.RecordFull {
 		w.pass()
@@ -72,18 +74,6 @@ func bindStub(portal, statement []byte) []byte {
 	m = append(append(m, portal...), 0)
 	m = append(append(m, statement...), 0)
 	return wire.End(append(m, 0, 0, 0, 0, 0, 0), at)
-}
-
-// setPortal lets a portal name stand for p.
-func (e *engine) setPortal(name []byte, p portal) {
-	if len(name) == 0 {
-		e.unbound, e.described = p, false
-		return
-	}
-	if e.portals == nil {
-		e.portals = map[string]portal{}
-	}
-	e.portals[string(name)] = p
 }
 
 // statement finds what a name stands for. One that did not come through Parse may have come

@@ -48,7 +48,7 @@ func (e *engine) close(w *walk, size int) (bool, error) {
 	case len(name) == 0:
 		e.unbound = portal{}
 	default:
-		delete(e.portals, string(name))
+		e.dropPortal(string(name))
 	}
 	e.queue.push(owed{step: stepClose})
 	e.send(w, size)

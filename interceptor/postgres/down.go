@@ -317,7 +317,7 @@ func (e *engine) dropBatch(w *walk, o *owed) {
 	e.copyIn, e.copyOut = false, false
 	for name, p := range e.portals {
 		if p.batch <= e.done {
-			delete(e.portals, name)
+			e.dropPortal(name)
 		}
 	}
 	if e.unbound.batch <= e.done {
@@ -353,7 +353,7 @@ func (e *engine) lapse() {
 	}
 	for name, p := range e.portals {
 		if p.batch < e.done {
-			delete(e.portals, name)
+			e.dropPortal(name)
 		}
 	}
 }

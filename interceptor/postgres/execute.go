@@ -74,6 +74,46 @@ func (e *engine) start(name []byte, j *judged) {
 	}
 	if p, ok := e.portals[string(name)]; ok && !p.started {
 		p.started, p.j = true, j
-		e.portals[string(name)] = p
+		e.keepPortal(string(name), p)
+	}
+}
+
+// portalSize is about what a portal keeps besides texts, in bytes.
+const portalSize = 512
+
+// size is what a portal's name keeps, in bytes: its statement may be closed, and what was read for
+// its run is about as long as its text.
+func (p portal) size() int {
+	n := portalSize + len(p.stmt.j.text)
+	if p.j != nil && p.j != p.stmt.j {
+		n += len(p.j.text)
+	}
+	return n
+}
+
+// setPortal lets a portal name stand for p; false when that would keep too much.
+func (e *engine) setPortal(name []byte, p portal) bool {
+	if len(name) == 0 {
+		e.unbound, e.described = p, false
+		return true
+	}
+	if e.portals == nil {
+		e.portals = map[string]portal{}
+	}
+	e.keepPortal(string(name), p)
+	return e.held <= maxNamedBytes
+}
+
+func (e *engine) keepPortal(key string, p portal) {
+	e.dropPortal(key)
+	p.cost = p.size()
+	e.portals[key] = p
+	e.held += p.cost
+}
+
+func (e *engine) dropPortal(key string) {
+	if p, ok := e.portals[key]; ok {
+		e.held -= p.cost
+		delete(e.portals, key)
 	}
 }

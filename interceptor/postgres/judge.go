@@ -63,6 +63,10 @@ func (j *judged) read(reader sqlread.Reader, prepared func(string) *sqlread.Stat
 		if r == nil {
 			return nil, errUnread
 		}
+		if r.Redacted == j.text {
+			shared := *r
+			shared.Redacted, r = j.text, &shared // one copy of it, however often it runs
+		}
 		unsure, err := j.unsure.dispel(ctx, reader, r)
 		if err != nil {
 			return nil, errors.Join(errUnread, err)

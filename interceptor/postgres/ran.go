@@ -17,6 +17,7 @@ func (e *engine) ran(j *judged) {
 	}
 	if movesPortals(j) {
 		clear(e.portals) // they are judged as the cursors they may be
+		e.held = 0
 	}
 	if t&resets != 0 {
 		e.set(j.text)

@@ -68,6 +68,8 @@ type engine struct {
 	renames    int    // how often code ran that may have given names anew
 	bytes      int    // of texts that statement names keep
 	portals    map[string]portal
+	held       int               // bytes that portal names keep
+	noted      string            // the text of the last decision on tape
 	unbound    portal            // the unnamed portal
 	settings   [sha256.Size]byte // a chain of all that may have changed what texts mean; zeros: nothing has
 	reset      bool              // it grew in a transaction whose end may take that back

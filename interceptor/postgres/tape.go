@@ -3,6 +3,7 @@ package postgres
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"unsafe"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
@@ -83,6 +84,24 @@ func (r *reel) write(tape interceptor.Tape, dir interceptor.Direction) error {
 	return nil
 }
 
+// noteAgain is how much of a text that was just noted is noted again, in bytes.
+const noteAgain = 1 << 10
+
+// unrepeated is r for the tape: of a text as in the note before only how it begins, since a Bind of
+// thirty bytes may run a quarter of a megabyte.
+func (e *engine) unrepeated(r *flow.Request) *flow.Request {
+	if r == nil || len(r.Text) <= noteAgain {
+		return r
+	}
+	if r.Text != e.noted {
+		e.noted = r.Text
+		return r
+	}
+	short := *r
+	short.Text = fmt.Sprintf("%s (%d more bytes, as in the decision before)", strings.ToValidUTF8(r.Text[:noteAgain], ""), len(r.Text)-noteAgain)
+	return &short
+}
+
 // note puts a decision on tape, before the bytes it is about.
 func (e *engine) note(j *judged) error {
 	if err := e.reels[interceptor.Up].write(e.s.Tape, interceptor.Up); err != nil {
@@ -90,7 +109,7 @@ func (e *engine) note(j *judged) error {
 	}
 	a := j.answer
 	body, err := json.Marshal(interceptor.TapeNote{
-		Request: j.request, Ask: a.Ask,
+		Request: e.unrepeated(j.request), Ask: a.Ask,
 		Verdict: flow.Decided{Verdict: a.Verdict, Rule: a.Rule, Reason: string(a.Cause)},
 	})
 	if err != nil {

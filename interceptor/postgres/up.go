@@ -33,6 +33,7 @@ type portal struct {
 	bound   *bound  // nil: not kept, since nobody would be asked about its run, or everybody was
 	batch   int     // in which it was bound: it does not outlive an error there
 	sure    int     // the engine's renames when its name was known to be its own
+	cost    int     // what its name keeps, in bytes
 }
 
 // feedUp walks what the client sends.
