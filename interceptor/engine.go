@@ -2,6 +2,7 @@ package interceptor
 
 import (
 	"context"
+	"errors"
 	"unsafe"
 
 	"github.com/chaperone-dev/chaperone/pkg/flow"
@@ -62,6 +63,24 @@ type Engine interface {
 	// releases (or drops) what it held back. The driver then closes the
 	// other peer's half, once all is written.
 	EOF(dir Direction, out *Output) error
+}
+
+// A Leaver is an Engine that can tell its client why a session is ended from outside.
+type Leaver interface {
+	// Leave is called as the methods of Engine are. The driver then calls Feed(Down, ...)
+	// once more, as after an error from Up.
+	Leave(why string)
+}
+
+// farewell is what a client is told of an end from outside; empty: nothing.
+func farewell(cause error) string {
+	switch {
+	case errors.Is(cause, errKilled):
+		return "ended by an administrator"
+	case errors.Is(cause, errGrantOver):
+		return "the grant has ended"
+	}
+	return ""
 }
 
 // Question is a request an engine stopped at. The driver calls it outside of

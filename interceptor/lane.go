@@ -66,8 +66,8 @@ func (l *lane) run(ctx context.Context) (err error) {
 		l.buf.add(n)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			err = l.wake()
-			if ctx.Err() != nil {
-				return errEnd // the deadline that passed may have been the session's end
+			if ctx.Err() != nil { // the deadline that passed may have been the session's end
+				return l.leave(ctx)
 			}
 		}
 		if n > 0 || err == nil {
@@ -82,6 +82,16 @@ func (l *lane) run(ctx context.Context) (err error) {
 			gather()
 		}
 	}
+}
+
+// leave ends the lane from outside, with the engine's last words if it has any.
+func (l *lane) leave(ctx context.Context) error {
+	if l.dir == Down && l.relay.left.Load() {
+		if err := l.feed(ctx); err != nil {
+			return err
+		}
+	}
+	return errEnd
 }
 
 // feed gives the engine what is unread, until it wants more bytes than there are.

@@ -44,7 +44,7 @@ func (l *Loop) drive(ctx context.Context, c *Conn, engine Engine) error {
 	x.ends[0].reads, x.ends[0].writes = x.tracks[Up], x.tracks[Down]
 	x.ends[1].reads, x.ends[1].writes = x.tracks[Down], x.tracks[Up]
 	x.post(func() { x.begin(c.Unread) })
-	stop := context.AfterFunc(ctx, func() { x.post(func() { x.finish(context.Cause(ctx)) }) })
+	stop := context.AfterFunc(ctx, func() { x.post(func() { x.leave(context.Cause(ctx)) }) })
 	err = <-x.done
 	stop()
 	return err
@@ -122,15 +122,33 @@ func (x *looped) watch() {
 // fail ends the connection after an engine's error; an error on the way up
 // leaves the engine last words for the client.
 func (x *looped) fail(t *track, err error) {
-	x.why = err
-	down := x.tracks[Down]
 	t.eof = true
 	if t.dir == Down {
-		t.last = true
+		x.why, t.last = err, true
 		t.settle()
 		return
 	}
-	time.AfterFunc(lastWords, func() { x.post(func() { x.finish(err) }) })
+	x.lastWords(err)
+}
+
+// leave ends the connection from outside, with the engine's last words if it has any.
+func (x *looped) leave(cause error) {
+	l, speaks := x.engine.(Leaver)
+	why := farewell(cause)
+	if x.over || !speaks || why == "" {
+		x.finish(cause)
+		return
+	}
+	l.Leave(why)
+	x.tracks[Up].eof = true
+	x.lastWords(cause)
+}
+
+// lastWords gives the engine time to speak to the client, then ends the connection.
+func (x *looped) lastWords(why error) {
+	x.why = why
+	time.AfterFunc(lastWords, func() { x.post(func() { x.finish(why) }) })
+	down := x.tracks[Down]
 	down.wait = forNothing
 	down.feed()
 	if !x.over && down.last {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,18 +28,25 @@ type relay struct {
 	engine  Engine
 	mu      sync.Mutex // guards engine; held while it thinks, never during I/O
 	lanes   [2]*lane
+	left    atomic.Bool   // the engine was told to take its leave
+	said    chan struct{} // closed when the lane to the client has stopped
 }
 
 // drive moves bytes until the conversation is over; both lanes have
 // stopped when it returns, and the connections are the caller's to close. The
 // error says why it ended, nil when the peers were done.
 func drive(ctx context.Context, c *Conn, engine Engine) error {
-	r := &relay{session: c.Session, client: c.Client, engine: engine}
+	r := &relay{session: c.Session, client: c.Client, engine: engine, said: make(chan struct{})}
 	r.lanes[Up] = newLane(r, Up, c.Client, c.Server)
 	r.lanes[Down] = newLane(r, Down, c.Server, c.Client)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
+		if r.leave(context.Cause(ctx)) {
+			r.lanes[Up].kick()
+			_ = c.Server.SetDeadline(time.Unix(1, 0))
+			return
+		}
 		_ = c.Client.SetDeadline(time.Unix(1, 0))
 		_ = c.Server.SetDeadline(time.Unix(1, 0))
 	})()
@@ -46,7 +54,13 @@ func drive(ctx context.Context, c *Conn, engine Engine) error {
 	for dir, ended := range []chan error{Up: up, Down: down} {
 		l := r.lanes[dir]
 		l.buf.load(c.Unread[dir])
-		go func() { ended <- l.run(ctx) }()
+		go func() {
+			err := l.run(ctx)
+			if l.dir == Down {
+				close(r.said)
+			}
+			ended <- err
+		}()
 	}
 	var first, second error
 	select {
@@ -64,6 +78,29 @@ func drive(ctx context.Context, c *Conn, engine Engine) error {
 		second = <-up
 	}
 	return outcome(first, second)
+}
+
+// leave has the engine tell its client why the session ends; false when that is not to be had, or
+// not in time.
+func (r *relay) leave(cause error) bool {
+	l, speaks := r.engine.(Leaver)
+	why := farewell(cause)
+	if !speaks || why == "" {
+		return false
+	}
+	r.mu.Lock()
+	l.Leave(why)
+	r.mu.Unlock()
+	r.left.Store(true)
+	r.lanes[Down].kick()
+	timer := time.NewTimer(lastWords)
+	defer timer.Stop()
+	select {
+	case <-r.said:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 // settle gives a lane time for its last words, then ends it.

@@ -322,6 +322,24 @@ func failureHasLastWords(t *testing.T, d driver) {
 	}
 }
 
+func (e *lines) Leave(why string) { e.down, e.failed = append(e.down, why+"\n"...), true }
+
+func TestAnEndFromOutsideIsTold(t *testing.T) { onBoth(t, anEndFromOutsideIsTold) }
+
+func anEndFromOutsideIsTold(t *testing.T, d driver) {
+	for want, cause := range map[string]error{"ended by an administrator": errKilled, "the grant has ended": errGrantOver, "": context.Canceled} {
+		outside, end := context.WithCancelCause(t.Context())
+		client, server, done := between(t, func(_ context.Context, c *Conn, e Engine) error { return d(outside, c, e) }, &lines{}, nil)
+		say(t, client, "one\n")
+		hear(t, bufio.NewReader(server), "one")
+		end(cause)
+		if heard, _ := io.ReadAll(client); strings.TrimSpace(string(heard)) != want {
+			t.Errorf("heard %q, want %q", heard, want)
+		}
+		<-done
+	}
+}
+
 func TestTooLargeEndsTheSession(t *testing.T) { onBoth(t, tooLargeEndsTheSession) }
 
 func tooLargeEndsTheSession(t *testing.T, d driver) {

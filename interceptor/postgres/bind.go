@@ -44,7 +44,7 @@ func (e *engine) bind(w *walk, size int) (bool, error) {
 			return false, err
 		}
 		if p.bound = nil; p.j.denied() {
-			e.refuse(w, size, refusalOf(p.j.answer), failing(p.j.answer), bindStub(name, from))
+			e.refuse(w, size, p.j.refusal(), failing(p.j.answer), bindStub(name, from))
 			return true, nil
 		}
 	}

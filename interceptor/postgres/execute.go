@@ -37,7 +37,7 @@ func (e *engine) execute(w *walk, size int) (bool, error) {
 		}
 	}
 	if j.denied() {
-		e.refuse(w, size, refusalOf(j.answer), failing(j.answer), nil)
+		e.refuse(w, size, j.refusal(), failing(j.answer), nil)
 		return true, nil
 	}
 	if r := e.unshowable(j, p.plan); r != nil {

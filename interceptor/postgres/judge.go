@@ -30,6 +30,7 @@ type judged struct {
 	request *flow.Request
 	answer  interceptor.Answer
 	settled bool
+	doubted bool // reading knows nothing, for a reason of ours
 	named   bool // it runs what a name stands for, which may change
 	traits  traits
 }
@@ -103,6 +104,7 @@ func (j *judged) doubt(r *sqlread.Reading, why string) *sqlread.Reading {
 	if why == "" {
 		return r
 	}
+	j.doubted = true
 	doubtful := *r
 	doubtful.Unread, doubtful.Changes = why, true
 	doubtful.Statements = []sqlread.Statement{{Opaque: true, Effects: []flow.Effect{{Action: flow.Unknown}}}}

@@ -59,7 +59,7 @@ func (p *protocol) Refuse(_ context.Context, c *interceptor.Conn, a interceptor.
 	if err != nil || start.Code == wire.CancelRequest {
 		return
 	}
-	r := refusalOf(a)
+	r := refusedConnection(a)
 	_ = refuseOpen(g.conn, r.code, r.message, r.hint) // best effort
 }
 

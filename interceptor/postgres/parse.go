@@ -46,7 +46,7 @@ func (e *engine) parse(w *walk, size int) (bool, error) {
 		return false, violation{"too many prepared statements"}
 	}
 	if j.denied() {
-		e.refuse(w, size, refusalOf(j.answer), failing(j.answer), taped)
+		e.refuse(w, size, j.refusal(), failing(j.answer), taped)
 		return true, nil
 	}
 	s := &statement{j: j, known: true, fresh: true, batch: e.sent, sure: e.renames}

@@ -38,7 +38,7 @@ func (e *engine) query(w *walk, size int) (bool, error) {
 	e.sent++
 	e.unbound, e.unnamed = portal{}, nil // the server drops both
 	if j.denied() {
-		e.queue.push(owed{step: stepQuery, refusal: refusalOf(j.answer)})
+		e.queue.push(owed{step: stepQuery, refusal: j.refusal()})
 		e.replace(w, size, e.tapedQuery(j), wire.AppendQuery(nil, failing(j.answer)))
 		return true, nil
 	}

@@ -45,6 +45,31 @@ func refusalOf(a interceptor.Answer) *refusal {
 	return r
 }
 
+// refusal puts the answer to a text into PostgreSQL's words. What could not be read may be anything,
+// so the first rule that means any of it refused it: that is no matter of permissions.
+func (j *judged) refusal() *refusal {
+	r := refusalOf(j.answer)
+	if j.reading == nil || j.reading.Unread == "" || j.answer.Cause != interceptor.ByRule {
+		return r
+	}
+	why := "PostgreSQL's grammar, as it is known here, does not accept it"
+	if j.doubted {
+		why = j.reading.Unread
+	}
+	r.detail = "The statement could not be read (" + why + "), so this rule may mean it. " + r.detail
+	r.hint = "Correct the statement if it has a mistake. The rule says: " + r.hint
+	return r
+}
+
+// refusedConnection is what a client is told that gets no session.
+func refusedConnection(a interceptor.Answer) *refusal {
+	r := &refusal{code: "42501", message: "chaperone refused this connection", hint: "Ask the owner of the policy."}
+	if a.Message != "" {
+		r.message += ": " + a.Message
+	}
+	return r
+}
+
 // response is the ErrorResponse.
 func (r *refusal) response(dst []byte, severity string) []byte {
 	return wire.AppendError(dst, &pgproto3.ErrorResponse{

@@ -243,6 +243,14 @@ func (e *engine) Tell(text string) {
 	})
 }
 
+// Leave implements interceptor.Leaver.
+func (e *engine) Leave(why string) {
+	if e.dead || e.phase == raw {
+		return
+	}
+	e.last, e.dead = fatal("57P01", "chaperone: "+why, ""), true
+}
+
 // engine makes the engine of a connection whose startup packet was read.
 func (p *protocol) engine(c *interceptor.Conn, start *wire.Startup, serverTLS bool) *engine {
 	e := &engine{
