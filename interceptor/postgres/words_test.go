@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
@@ -45,6 +46,23 @@ func TestWhoIsEndedIsToldWhy(t *testing.T) {
 		t.Fatal(n, "sessions")
 	}
 	if said := a.until(1); said != " 57P01 end" || !strings.Contains(a.got.String(), "chaperone: ended by an administrator") {
+		t.Error("said", said)
+	}
+}
+
+// Drivers prepare again where a plan's result has changed; they know it by its SQLSTATE.
+func TestDriversHearThatAPlanIsOld(t *testing.T) {
+	w := secretly(t, "redact")
+	a := attack(t, w, "")
+	sync := &pgproto3.Sync{}
+	a.send(parse("s", "update secrets set ssn = ssn where id = -1 returning *"), sync, bind("", "s"), execute(""), sync)
+	a.until(2)
+	if _, err := postgres.psql("alter table secrets add column late int"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = postgres.psql("alter table secrets drop column late") })
+	a.send(bind("", "s"), execute(""), sync)
+	if said := a.until(1); said != " 0A000" {
 		t.Error("said", said)
 	}
 }
