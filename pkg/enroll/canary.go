@@ -104,7 +104,10 @@ func (c *Canaries) send(ctx context.Context, dir string, id uint32, target netip
 	if isFrozen(dir) {
 		return errFrozen
 	}
-	return errors.Join(fmt.Errorf("it did not arrive (%s)", strings.TrimSpace(said.String())), waited)
+	if why := strings.TrimSpace(said.String()); why != "" {
+		return fmt.Errorf("it did not arrive: %s", strings.ReplaceAll(why, "\n", "; "))
+	}
+	return errors.Join(errors.New("it did not arrive"), waited)
 }
 
 func newNonce() string {
