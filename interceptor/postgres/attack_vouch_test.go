@@ -122,3 +122,19 @@ func TestNamesOutliveFunctions(t *testing.T) {
 		t.Error("said", said)
 	}
 }
+
+// What a prepared transaction defines comes into being when somebody commits it.
+func TestDefinitionsOfAPreparedTransactionAreNoticed(t *testing.T) {
+	w := secretly(t, "redact")
+	if _, err := postgres.psql("create or replace view twofold as select id, note from other"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = postgres.psql("drop view twofold") })
+	a := attack(t, w, "")
+	a.does("select id, note from twofold", "begin", "create or replace view twofold as select id, upper(ssn) as note from secrets")
+	if a.does("prepare transaction 'twofold'"); strings.Contains(a.got.String(), "55000") {
+		t.Fatal("the server prepares no transactions")
+	}
+	a.does("select count(*) from other", "commit prepared 'twofold'", "select id, note from twofold", "select note || '!' from twofold")
+	leaksIn(t, "the wire", a.got.String())
+}

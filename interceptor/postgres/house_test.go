@@ -88,7 +88,7 @@ func (s *server) start() error {
 		return err
 	}
 	s.cmd = exec.Command(filepath.Join(bin, "postgres"), "-D", dir+"/data", "-p", strconv.Itoa(s.port), "-k", dir,
-		"-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", "wal_level=logical",
+		"-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", "wal_level=logical", "-c", "max_prepared_transactions=2",
 		"-c", "ssl=on", "-c", "ssl_cert_file="+dir+"/cert.pem", "-c", "ssl_key_file="+dir+"/key.pem")
 	s.cmd.SysProcAttr, s.cmd.Dir = as, dir
 	log, err := os.Create(filepath.Join(dir, "log"))

@@ -169,6 +169,10 @@ func ofTransaction(verb string) traits {
 	switch verb {
 	case "COMMIT", "ROLLBACK", "ROLLBACK_TO":
 		return reverts
+	case "PREPARE":
+		return reverts | redefines
+	case "COMMIT_PREPARED", "ROLLBACK_PREPARED":
+		return redefines // of whatever that transaction had defined
 	}
 	return 0
 }
