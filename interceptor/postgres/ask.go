@@ -48,7 +48,7 @@ func (e *engine) judge(w *walk, a asking) (*judged, bool, error) {
 	if a.run != nil {
 		j.request.Parameters = a.run.shown
 	}
-	e.asked, w.out.Question = j, j.read(e.p.reader, e.prepared.find, a.run, e.settings)
+	e.asked, w.out.Question = j, j.read(e.p.reader, e.named(a.text), a.run, e.settings)
 	return nil, false, nil
 }
 

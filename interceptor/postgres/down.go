@@ -115,6 +115,8 @@ func (e *engine) answered(w *walk, typ byte, size int) (bool, error) {
 		if ok, err := e.copies(w, o, typ, size); !ok || err != nil {
 			return false, err
 		}
+	case '1':
+		e.carriedOut(o)
 	case 'c':
 		if !e.copyOut {
 			return false, violation{"the server ended a copy that was not"}

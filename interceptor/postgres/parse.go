@@ -29,6 +29,9 @@ func (e *engine) parse(w *walk, size int) (bool, error) {
 	if ok, err := e.boundary(w); !ok || err != nil {
 		return false, err
 	}
+	if had := e.statements[string(name)]; had != nil && !had.parsed && e.asked == nil && e.awaits(w, had.batch) {
+		return false, nil
+	}
 	j, ok, err := e.judge(w, asking{text: text, partial: partial})
 	if !ok || err != nil {
 		return false, err
@@ -74,7 +77,13 @@ const (
 )
 
 // size is what a name keeps, in bytes.
-func (s *statement) size() int { return len(s.j.text) + len(s.declared) + 4*len(s.types) }
+func (s *statement) size() int {
+	n := len(s.j.text) + len(s.declared) + 4*len(s.types)
+	if s.before != nil {
+		n += s.before.size()
+	}
+	return n
+}
 
 // unname forgets a statement name.
 func (e *engine) unname(key string) {
@@ -95,24 +104,46 @@ func (e *engine) name(name []byte, s *statement) string {
 	}
 	key := string(name)
 	e.prepared.spoil(key)
+	if old := e.statements[key]; old != nil && old.parsed {
+		s.before = old
+	}
 	e.unname(key)
 	if e.bytes += s.size(); e.bytes > maxNamedBytes {
 		e.bytes -= s.size()
 		short := *s.j
 		short.text, short.reading, short.partial = "", nil, true
-		s.j, s.declared = &short, nil
+		s.j, s.declared, s.before = &short, nil, nil
 	}
 	e.statements[key] = s
 	return key
 }
 
-// forget takes back a name whose Parse the server did not carry out.
+// carriedOut notes that the server has prepared a statement: nothing had its name any more.
+func (e *engine) carriedOut(o *owed) {
+	s := o.stmt
+	if s == nil {
+		return
+	}
+	s.parsed = true
+	if s.before != nil && e.statements[o.name] == s {
+		e.bytes -= s.before.size()
+	}
+	s.before = nil
+}
+
+// forget takes back a name whose Parse the server did not carry out. What had it before
+// has it still, if it was there at all.
 func (e *engine) forget(o *owed) {
 	if o.name == "" && e.unnamed == o.stmt {
 		e.unnamed = nil
 	}
 	if o.name != "" && e.statements[o.name] == o.stmt {
 		e.unname(o.name)
+		if before := o.stmt.before; before != nil {
+			e.statements[o.name] = before
+			e.bytes += before.size()
+			before.sure = -1 // code may have run meanwhile
+		}
 	}
 }
 

@@ -1,6 +1,11 @@
 package postgres
 
-import "github.com/chaperone-dev/chaperone/pkg/sqlread"
+import (
+	"bytes"
+	"maps"
+
+	"github.com/chaperone-dev/chaperone/pkg/sqlread"
+)
 
 // prepared is what SQL's PREPARE gave names, as far as that is certain. A name that was
 // given twice, by whichever way, stands for nothing that is known: the second PREPARE may
@@ -16,6 +21,28 @@ func (p prepared) find(name string) *sqlread.Statement {
 		return nil
 	}
 	return p[name]
+}
+
+// named gives what finds the statement behind a name that a text may EXECUTE, whichever way it was
+// prepared. It is used while the server goes on, so it looks at a copy.
+func (e *engine) named(text []byte) func(string) *sqlread.Statement {
+	if len(e.statements) == 0 || !bytes.Contains(bytes.ToLower(text), []byte("execute")) {
+		return e.prepared.find
+	}
+	all := prepared{}
+	for name, s := range e.statements {
+		if _, taken := e.prepared[name]; !taken && s.certain(e.renames) {
+			all[name] = &s.j.reading.Statements[0]
+		}
+	}
+	maps.Copy(all, e.prepared)
+	return all.find
+}
+
+// certain says that it is known what runs under the statement's name.
+func (s *statement) certain(renames int) bool {
+	r := s.j.reading
+	return s.parsed && s.sure == renames && !s.replaced && !s.j.named && !s.j.partial && !s.j.doubted && r != nil && r.Unread == "" && len(r.Statements) == 1
 }
 
 // doubt makes all names uncertain.

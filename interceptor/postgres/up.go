@@ -14,14 +14,16 @@ const maxSmall = 8 << 10
 // statement is what a statement name stands for.
 type statement struct {
 	j        *judged
-	batch    int      // in which it was prepared
-	known    bool     // its text came through Parse
-	fresh    bool     // judged at Parse and not run since
-	declared []byte   // parameter types as Parse gave them, where runs may be held: int16 n | n x int32 type
-	types    []uint32 // as the server gave them; nil: it was not asked
-	replaced bool     // SQL's PREPARE gave its name again: it may be that statement which runs
-	renamed  bool     // it is what a name stands for that SQL may have given
-	sure     int      // the engine's renames when its name was known to be its own
+	batch    int        // in which it was prepared
+	known    bool       // its text came through Parse
+	parsed   bool       // which the server has carried out
+	before   *statement // what had the name and keeps it, should the Parse fail; nil once that is known
+	fresh    bool       // judged at Parse and not run since
+	declared []byte     // parameter types as Parse gave them, where runs may be held: int16 n | n x int32 type
+	types    []uint32   // as the server gave them; nil: it was not asked
+	replaced bool       // SQL's PREPARE gave its name again: it may be that statement which runs
+	renamed  bool       // it is what a name stands for that SQL may have given
+	sure     int        // the engine's renames when its name was known to be its own
 }
 
 // portal is what a portal name stands for.
@@ -96,7 +98,7 @@ func (e *engine) up(w *walk, typ byte, size int) (bool, error) {
 	}
 	ok, err := e.upReady(w, typ, size)
 	if ok {
-		e.batching = strings.IndexByte("BEDPCH", typ) >= 0 || e.batching && strings.IndexByte("dcf", typ) >= 0
+		e.batching = strings.IndexByte("BEDPC", typ) >= 0 || e.batching && strings.IndexByte("Hdcf", typ) >= 0
 	}
 	return ok, err
 }
