@@ -2,11 +2,15 @@ package sqlread
 
 import "strings"
 
-const hidden = "'***'"
+// What stands for a secret, and for a program's arguments.
+const (
+	hidden            = "'***'"
+	redactedArguments = "[redacted]"
+)
 
 // Redact replaces the secrets of a text: strings behind PASSWORD and names like it,
 // passwords in connection strings and URLs, the arguments of password functions, also
-// inside bodies and nested strings. What cannot be cut into tokens is hidden from
+// inside bodies and nested strings. Of a program that COPY runs its name is left. What cannot be cut into tokens is hidden from
 // the first such word on. It gives the text itself when there is nothing to hide.
 func Redact(text string) string { return redact(text, 0) }
 
@@ -43,6 +47,9 @@ type redactor struct {
 	armed  bool // the next string is a secret
 	joined bool // a string ended in a secret's name: what the statement joins to it is secret
 	call   bool // a password function's name was just read
+	copies bool // the statement has the word COPY
+	runs   bool // the next string is a program with its arguments
+	named  bool // its name has been read
 	depth  int  // parentheses open inside its arguments
 	nested int  // bodies around this text
 }
@@ -57,7 +64,9 @@ func (r *redactor) replace(from, to int, with string) {
 func (r *redactor) take(t token) {
 	s := r.text[t.from:t.to]
 	switch {
-	case t.kind == broken && (r.armed || r.joined || r.depth > 0):
+	case t.kind.isString() && r.runs:
+		r.program(t)
+	case t.kind == broken && (r.armed || r.joined || r.runs || r.depth > 0):
 		r.replace(t.from, t.to, "***")
 	case t.kind == broken:
 		if at := secretWord(s); at >= 0 {
@@ -74,10 +83,28 @@ func (r *redactor) take(t token) {
 	}
 }
 
+// program hides a program's arguments. Its name stays, for those who read what was run; what
+// follows in a string that goes on is all hidden.
+func (r *redactor) program(t token) {
+	in := r.text[t.inner:t.outer]
+	name := 0
+	for !r.named && name < len(in) && (isWord(in[name]) || in[name] == '/' || in[name] == '.' || in[name] == '-') {
+		name++
+	}
+	r.named = true
+	switch {
+	case name > 0 && name == len(in):
+	case name > 0 && in[name] == ' ':
+		r.replace(t.inner+name+1, t.outer, redactedArguments)
+	default:
+		r.replace(t.inner, t.outer, redactedArguments)
+	}
+}
+
 // content hides what a string that is not itself a secret carries inside.
 func (r *redactor) content(t token) {
 	in := r.text[t.inner:t.outer]
-	r.joined = t.kind != dollar && endsSecret(in)
+	r.joined = t.kind != dollar && (endsSecret(in) || joinsProgram(in))
 	switch {
 	case len(in) < 64 && secretWord(in) >= 0 && plainName(in):
 		r.armed = true // set_config('app.password', '...'), OPTIONS
@@ -105,6 +132,8 @@ func plainName(s string) bool {
 // name looks at a word: whether what follows is a secret.
 func (r *redactor) name(t token, s string) {
 	lower := asciiLower(s)
+	r.copies = lower == "copy" || r.copies
+	r.runs, r.named = r.copies && t.kind == word && lower == "program", false
 	switch {
 	case keepsArmed[lower] && r.armed:
 		return
@@ -124,7 +153,8 @@ func (r *redactor) mark(s string) {
 	case s == ")" && r.depth > 0:
 		r.depth--
 	}
-	r.call = false
+	r.call, r.runs = false, false
+	r.copies = r.copies && s != ";"
 	r.joined = r.joined && s != ";"
 	if r.armed && !strings.Contains("=:,(", s) {
 		r.armed = false
@@ -230,7 +260,38 @@ func inString(in string) int {
 		}
 		from = max(end, at+1)
 	}
+	if at, _ := nestedProgram(in); at >= 0 {
+		return at
+	}
 	return userInfo(in)
+}
+
+// nestedProgram is behind the word PROGRAM of a COPY inside a string, where a quote follows; -1 when there
+// is none. joined says that the statement puts the program there: behind the end, or for a placeholder.
+func nestedProgram(in string) (at int, joined bool) {
+	if !holdsFold(in, "copy") {
+		return -1, false
+	}
+	for i := range len(in) {
+		if !beginsFold(in[i:], "program") {
+			continue
+		}
+		end := i + len("program")
+		rest := strings.TrimLeft(in[end:], " \t\r\n")
+		quote := strings.TrimLeft(rest, "eEuU&")
+		switch {
+		case rest == "" || rest[0] == '%':
+			joined = true
+		case quote != "" && (quote[0] == '\'' || quote[0] == '$'):
+			return end, strings.Trim(quote, "'") == "" // the opening quote is the end
+		}
+	}
+	return -1, joined
+}
+
+func joinsProgram(s string) bool {
+	_, joined := nestedProgram(s)
+	return joined
 }
 
 // userInfo is where the password begins in scheme://user:password@host.
@@ -253,7 +314,7 @@ func suspicious(text string) bool {
 	if strings.Contains(text, "://") || secretWord(text) >= 0 {
 		return true
 	}
-	for _, w := range []string{"crypt", "hmac", "u&"} {
+	for _, w := range []string{"crypt", "hmac", "u&", "program"} {
 		if holdsFold(text, w) {
 			return true
 		}
