@@ -48,6 +48,9 @@ func appendBlotted(b []byte, f wire.Field) []byte {
 	case secret(f):
 		b = append(b, f.Name...)
 		return append(b, ": "+blot+"\r\n"...)
+	case f.Is("link"):
+		b = append(append(b, f.Name...), ": "...)
+		return append(appendLinks(b, string(f.Value)), "\r\n"...)
 	case pointsElsewhere(f):
 		b = append(append(b, f.Name...), ": "...)
 		return append(appendTarget(b, f.Value), "\r\n"...)
@@ -57,7 +60,25 @@ func appendBlotted(b []byte, f wire.Field) []byte {
 
 // pointsElsewhere says that a field's value is a URL, whose query may hold a credential.
 func pointsElsewhere(f wire.Field) bool {
-	return f.Is("location") || f.Is("referer") || f.Is("content-location") || f.Is("x-original-url") || f.Is("x-rewrite-url")
+	return f.Is("location") || f.Is("referer") || f.Is("content-location") || f.Is("refresh") || f.Is("x-original-url") || f.Is("x-rewrite-url")
+}
+
+// appendLinks appends the value of a Link field (RFC 8288): each URL in it, between < and >, as a target. One
+// that does not end is blotted out.
+func appendLinks(b []byte, value string) []byte {
+	for {
+		before, rest, more := strings.Cut(value, "<")
+		b = append(b, before...)
+		if !more {
+			return b
+		}
+		target, after, ends := strings.Cut(rest, ">")
+		if !ends {
+			return append(b, blot...)
+		}
+		b = append(appendTarget(append(b, '<'), []byte(target)), '>')
+		value = after
+	}
 }
 
 // appendTarget appends a request target or URL without fragment, the values of secret parameters blotted out.
