@@ -8,18 +8,28 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // maxExe bounds, in bytes, the executables that are digested.
 const maxExe = 1 << 30
 
-var errTooLarge = errors.New("executable too large to digest")
+// allowance is how much of one enrollment's executables is digested a minute, in bytes: a file that is
+// touched before each connection would otherwise have the daemon do nothing else.
+const allowance = 2 << 30
+
+var (
+	errTooLarge = errors.New("executable too large to digest")
+	errTooMuch  = errors.New("more executables than are digested in a minute")
+)
 
 // digests remembers the digests of executables by what the file system knows of
-// them. mu guards known.
+// them. mu guards all of it.
 type digests struct {
-	mu    sync.Mutex
-	known map[fileKey]string
+	mu     sync.Mutex
+	known  map[fileKey]string
+	minute time.Time        // since when spent counts
+	spent  map[uint32]int64 // bytes, by enrollment
 }
 
 // fileKey changes whenever a file's content does.
@@ -43,8 +53,9 @@ func keyIn(info os.FileInfo) fileKey {
 	return fileKey{uint64(s.Dev), s.Ino, s.Size, s.Mtim, s.Ctim}
 }
 
-// of is the SHA-256, in hex, of the executable at path (/proc/PID/exe: the one that runs).
-func (d *digests) of(path string) (string, error) {
+// of is the SHA-256, in hex, of the executable at path (/proc/PID/exe: the one that runs), for a process of
+// an enrollment.
+func (d *digests) of(path string, enrollment uint32, now time.Time) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
@@ -61,6 +72,9 @@ func (d *digests) of(path string) (string, error) {
 	if k.size > maxExe {
 		return "", errTooLarge
 	}
+	if !d.spend(enrollment, k.size, now) {
+		return "", errTooMuch
+	}
 	h := sha256.New()
 	if _, err := io.Copy(h, io.LimitReader(f, maxExe)); err != nil {
 		return "", err
@@ -68,6 +82,20 @@ func (d *digests) of(path string) (string, error) {
 	sum := hex.EncodeToString(h.Sum(nil))
 	d.remember(k, sum)
 	return sum, nil
+}
+
+// spend takes size bytes off an enrollment's allowance, if they are left.
+func (d *digests) spend(enrollment uint32, size int64, now time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.spent == nil || now.Sub(d.minute) > time.Minute {
+		d.minute, d.spent = now, map[uint32]int64{}
+	}
+	if d.spent[enrollment]+size > allowance {
+		return false
+	}
+	d.spent[enrollment] += size
+	return true
 }
 
 func (d *digests) recall(k fileKey) (string, bool) {

@@ -88,7 +88,7 @@ func (r *Reader) Read(o flow.Origin) flow.Process {
 		return known
 	}
 	p.Partial = false
-	r.fill(&p, dir)
+	r.fill(&p, o.Enrollment, dir)
 	if again, err := startOf(p.PID); err != nil || again != start {
 		return flow.Process{PID: p.PID, UID: o.UID, Partial: true} // what was read may be another's
 	}
@@ -103,12 +103,12 @@ func (r *Reader) Read(o flow.Origin) flow.Process {
 }
 
 // fill reads what dir, a process's or a thread's in /proc, says of it.
-func (r *Reader) fill(p *flow.Process, dir string) {
+func (r *Reader) fill(p *flow.Process, enrollment uint32, dir string) {
 	var err error
 	if p.Exe, err = os.Readlink(filepath.Join(dir, "exe")); err != nil {
 		p.Partial = true
 	}
-	if p.ExeSHA256, err = r.digests.of(filepath.Join(dir, "exe")); err != nil {
+	if p.ExeSHA256, err = r.digests.of(filepath.Join(dir, "exe"), enrollment, r.now()); err != nil {
 		p.Partial = true
 	}
 	if argv, err := readSome(filepath.Join(dir, "cmdline"), maxArgv); err == nil {
