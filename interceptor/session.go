@@ -90,7 +90,7 @@ type Journal interface {
 
 // Meter counts. Implementations must be cheap and safe for concurrent use.
 type Meter interface {
-	Flow(f *flow.Flow, delta int) // +1 opened, -1 closed
+	Flow(f *flow.Flow, delta int)                    // +1 opened, -1 closed
 	Request(identity, target string, v flow.Verdict) // a held one twice: as held, and with its answer
 	Bytes(identity string, dir Direction, n int)
 	Masked(identity, target string, n int) // fields
