@@ -20,14 +20,11 @@ import (
 // connected datagram socket is seen by no hook at all. It returns how many it could
 // not end; they are uncovered until their process closes them.
 func Sever(root, cgroup string) (uncovered int, err error) {
-	pids, err := pidsBelow(filepath.Join(root, cgroup))
+	dir := filepath.Join(root, cgroup)
+	theirs, err := heldBelow(dir)
+	defer theirs.close()
 	if err != nil {
 		return 0, fmt.Errorf("end older connections: %w", err)
-	}
-	theirs := held{sockets: map[uint32]bool{}, namespaces: map[string]*os.File{}}
-	defer theirs.close()
-	for _, pid := range pids {
-		theirs.look(pid)
 	}
 	ours := map[uint32]bool{} // held by a child of ours too, between its clone and its exec
 	socketsOf("/proc/self/fd", ours)
@@ -39,10 +36,17 @@ func Sever(root, cgroup string) (uncovered int, err error) {
 		failed, again := destroy(theirs.sockets, n)
 		uncovered, err = uncovered+failed, errors.Join(err, again)
 	}
-	if err != nil {
-		err = fmt.Errorf("end older connections: %w", err)
+	left, again := heldBelow(dir)
+	defer left.close()
+	for inode := range theirs.sockets {
+		if again != nil || left.sockets[inode] { // in no list, and not closed while we looked
+			uncovered++
+		}
 	}
-	return uncovered + len(theirs.sockets), err // what is left is in no list
+	if err = errors.Join(err, again); err != nil {
+		return uncovered, fmt.Errorf("end older connections: %w", err)
+	}
+	return uncovered, nil
 }
 
 // pidsBelow lists the processes of a cgroup directory and those below it.
@@ -76,6 +80,16 @@ func (h *held) close() {
 	for _, n := range h.namespaces {
 		n.Close()
 	}
+}
+
+// heldBelow is what the processes of a cgroup directory, and of those below it, have. The caller closes it.
+func heldBelow(dir string) (held, error) {
+	h := held{sockets: map[uint32]bool{}, namespaces: map[string]*os.File{}}
+	pids, err := pidsBelow(dir)
+	for _, pid := range pids {
+		h.look(pid)
+	}
+	return h, err
 }
 
 // look adds what a process has. Each of its threads may have left the others' namespace

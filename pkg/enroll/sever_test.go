@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -22,6 +23,9 @@ const hideVariable = "CHAPERONE_TEST_HIDE"
 // hide is a process that has a connection to itself where it is not easily found: in a thread that has
 // left what flag says (clone(2)), or, for 0, a socket that is not connected. It says when asked whether it still works.
 func hide(flag string) int {
+	if flag == "churn" {
+		return churn()
+	}
 	code := make(chan int)
 	go func() {
 		runtime.LockOSThread()
@@ -35,6 +39,21 @@ func hide(flag string) int {
 		code <- 0
 	}()
 	return <-code
+}
+
+// churn is a process that has a socket of its own at any time, none for long.
+func churn() int {
+	fmt.Println("ready")
+	last := -1
+	for {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		if err != nil {
+			return fail(err)
+		}
+		_ = unix.Close(last)
+		last = fd
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func hidden(flag string) error {
@@ -122,6 +141,34 @@ func TestOlderSocketsAreFoundWhereverTheyAre(t *testing.T) {
 				t.Errorf("uncovered %d (%v), still works: %q", uncovered, err, still)
 			}
 		})
+	}
+}
+
+func TestSocketsThatAreClosedMeanwhileAreNotUncovered(t *testing.T) {
+	p := newPlace(t)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), hideVariable+"=churn")
+	cmd.Stderr = os.Stderr
+	out, _ := cmd.StdoutPipe()
+	if err := Start(cmd, filepath.Join(p.root, p.name), nil); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("it said %q", line)
+	}
+	none := 0
+	for range 40 { // now and then it has the same one open all the while
+		uncovered, err := Sever(p.root, p.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if uncovered == 0 {
+			none++
+		}
+	}
+	if none < 25 {
+		t.Errorf("only %d times of 40 none was said to be uncovered", none)
 	}
 }
 
