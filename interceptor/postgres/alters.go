@@ -70,7 +70,8 @@ func (e *engine) runsSuspects(s *sqlread.Statement) bool {
 const maxDoubted = 1000
 
 func (s *snapshot) suspects(st *sqlread.Statement) bool {
-	return s.lurks || slices.ContainsFunc(st.Functions, func(f sqlread.Name) bool { return s.alters[f.Name] })
+	return s.lurks || slices.ContainsFunc(st.Functions, func(f sqlread.Name) bool { return s.alters[f.Name] }) ||
+		slices.ContainsFunc(st.Fields, func(f string) bool { return s.alters[f] && s.ofRows[f] })
 }
 
 // known gives the newest snapshot, and says whether definitions have changed since.

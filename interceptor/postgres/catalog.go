@@ -76,7 +76,11 @@ type snapshot struct {
 	computed  map[uint32]bool     // view: it calls functions that are not the system's
 	functions map[string]bool     // names of functions that are not the system's
 	operators map[string]bool     // names of operators that are neither the system's nor an extension's machine code
-	casts     bool                // there are such casts
+	ofRows    map[string]bool     // names of such functions that take a row: r.f calls them
+	types     map[string]bool     // names of types whose values run code of users
+	odd       map[uint32]bool     // relations with columns of such types
+	casts     bool                // any type may be one
+	lively    map[uint32]bool     // relations where writing runs code of users; true: reading too
 	alters    map[string]bool     // functions that may change definitions
 	lurks     bool                // and one of them may run without being named
 }
@@ -153,11 +157,14 @@ type view struct {
 	derived map[uint32]bool // memo of derives
 	views   map[string]bool // names of relations that are not plain tables
 	names   map[string]bool // names of relations that may show masked values, in any schema
+	stirred map[string]bool // names of relations where writing runs code of users
+	watched map[string]bool // names of relations where reading does
 }
 
 // see applies masks to a snapshot.
 func (c *catalog) see(s *snapshot, who string, masks *rules.Masks) *view {
-	v := &view{snap: s, masks: masks, hidden: map[uint32]bool{}, tainted: map[uint32]bool{}, derived: map[uint32]bool{}, names: map[string]bool{}, views: map[string]bool{}}
+	v := &view{snap: s, masks: masks, hidden: map[uint32]bool{}, tainted: map[uint32]bool{}, derived: map[uint32]bool{}, names: map[string]bool{}, views: map[string]bool{},
+		stirred: map[string]bool{}, watched: map[string]bool{}}
 	c.mu.Lock()
 	if c.stuck == nil {
 		c.stuck = map[string]map[attribute]mask.Mask{}
@@ -182,9 +189,11 @@ func (c *catalog) see(s *snapshot, who string, masks *rules.Masks) *view {
 		if v.taints(oid, 0) {
 			v.names[r.name] = true
 		}
-		if r.kind != 'r' && r.kind != 'p' && oid >= firstUser {
+		if !r.plain() && oid >= firstUser {
 			v.views[r.name] = true
 		}
+		v.stirred[r.name] = v.stirred[r.name] || v.lively(oid, 0)
+		v.watched[r.name] = v.watched[r.name] || s.lively[oid] || s.odd[oid]
 	}
 	return v
 }
@@ -330,27 +339,5 @@ func (v *view) cleanStatement(s *sqlread.Statement) bool {
 			return false
 		}
 	}
-	return !v.calls(s) && !v.ruled(s.Writes)
+	return !v.calls(s) && !v.stirs(s)
 }
-
-// calls says whether a statement runs code that is not the system's.
-func (v *view) calls(s *sqlread.Statement) bool {
-	if v.snap.casts && len(s.Relations)+len(s.Functions)+len(s.Operators) > 0 {
-		return true
-	}
-	for _, name := range s.Operators {
-		if v.snap.operators[name] {
-			return true
-		}
-	}
-	for _, n := range s.Functions {
-		if v.snap.functions[n.Name] || slices.Contains(tellTale, n.Name) {
-			return true
-		}
-	}
-	return false
-}
-
-// tellTale are functions of the system that show what the views made of them are hidden for.
-var tellTale = []string{"pg_stat_get_activity", "pg_stat_get_backend_activity", "pg_prepared_statement", "pg_cursor",
-	"pg_show_all_file_settings", "pg_hba_file_rules", "pg_mcv_list_items", "pg_stat_get_subscription"}

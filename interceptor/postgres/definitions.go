@@ -19,9 +19,13 @@ where r.ev_class operator(pg_catalog.>=) '16384'::pg_catalog.oid`,
 	`select distinct pg_catalog.convert_to(proname::pg_catalog.text, 'UTF8') from pg_catalog.pg_proc where oid operator(pg_catalog.>=) '16384'::pg_catalog.oid`,
 	`select distinct pg_catalog.convert_to(o.oprname::pg_catalog.text, 'UTF8') from pg_catalog.pg_operator o
 where o.oid operator(pg_catalog.>=) '16384'::pg_catalog.oid and not (` + fromExtension("2617", "o.oid", "o.oprcode") + `)`,
-	`select 1::pg_catalog.int4 from pg_catalog.pg_cast k where k.oid operator(pg_catalog.>=) '16384'::pg_catalog.oid
-and k.castfunc operator(pg_catalog.<>) '0'::pg_catalog.oid and not (` + fromExtension("2605", "k.oid", "k.castfunc") + `) limit 1`,
 	suspects(),
+	`select distinct pg_catalog.convert_to(p.proname::pg_catalog.text, 'UTF8') from pg_catalog.pg_proc p
+join pg_catalog.pg_type t on t.oid operator(pg_catalog.=) p.proargtypes[0]
+where p.oid operator(pg_catalog.>=) '16384'::pg_catalog.oid and p.pronargs operator(pg_catalog.-) p.pronargdefaults operator(pg_catalog.<=) 1
+and t.typtype operator(pg_catalog.=) any (array['c','p','d']::pg_catalog."char"[])`,
+	lively(),
+	peculiar(),
 }
 
 // fromExtension is a condition: an object came with an extension, and its function is the
@@ -61,4 +65,56 @@ select pg_catalog.convert_to(p.proname::pg_catalog.text, 'UTF8') from suspect s 
 union select ''::pg_catalog.bytea from pg_catalog.pg_depend d join suspect s on d.refobjid operator(pg_catalog.=) s.oid
 where d.refclassid operator(pg_catalog.=) '1255'::pg_catalog.oid
 and d.classid operator(pg_catalog.<>) all (array['1255','2620']::pg_catalog.oid[])`
+}
+
+// ofUsers is a condition on a pg_depend d: it is on a function or an operator of users.
+func ofUsers() string {
+	return `d.refobjid operator(pg_catalog.>=) '16384'::pg_catalog.oid
+and (d.refclassid operator(pg_catalog.=) '2617'::pg_catalog.oid or d.refclassid operator(pg_catalog.=) '1255'::pg_catalog.oid
+and not (` + fromExtension("1255", "d.refobjid", "d.refobjid") + `))`
+}
+
+// has is a query: columns of the rows of a catalog that depend on code of users.
+func has(columns, catalog, class, oid string) string {
+	return columns + ` from pg_catalog.` + catalog + ` k join pg_catalog.pg_depend d on d.classid operator(pg_catalog.=) '` + class + `'::pg_catalog.oid
+and d.objid operator(pg_catalog.=) k.` + oid + ` where k.` + oid + ` operator(pg_catalog.>=) '16384'::pg_catalog.oid and ` + ofUsers()
+}
+
+// lively are the relations where writing runs code of users: triggers, defaults, checks,
+// indexes and policies; and those whose writing reaches one, as what it is part of or by a
+// foreign key's action. With true come those where reading does, by a policy.
+func lively() string {
+	return `with recursive lively(oid, reads) as (
+select ` + has("tgrelid, false", "pg_trigger", "2620", "oid") + `
+union select ` + has("adrelid, false", "pg_attrdef", "2604", "oid") + `
+union select ` + has("conrelid, false", "pg_constraint", "2606", "oid") + `
+union select ` + has("indrelid, false", "pg_index", "1259", "indexrelid") + `
+union select ` + has("polrelid, true", "pg_policy", "3256", "oid") + `
+union select u.up, false from lively l join (select inhrelid, inhparent from pg_catalog.pg_inherits
+union all select conrelid, confrelid from pg_catalog.pg_constraint where contype operator(pg_catalog.=) 'f'::pg_catalog."char"
+and not (confdeltype operator(pg_catalog.=) any (array['a','r']::pg_catalog."char"[]) and confupdtype operator(pg_catalog.=) any (array['a','r']::pg_catalog."char"[]))
+) u(down, up) on u.down operator(pg_catalog.=) l.oid)
+select oid, reads from lively where oid operator(pg_catalog.<>) '0'::pg_catalog.oid`
+}
+
+// peculiar are the types whose values run code of users where they are made: domains with such a
+// check, types of users with such a cast, and what is made of them; and the relations that have
+// one for a row or a column. A cast between two types of the system makes all of them
+// peculiar: an empty name.
+func peculiar() string {
+	const cast = `castfunc operator(pg_catalog.<>) '0'::pg_catalog.oid and k.oid operator(pg_catalog.>=) '16384'::pg_catalog.oid`
+	notShipped := ` and not (` + fromExtension("2605", "k.oid", "k.castfunc") + `)`
+	return `with recursive peculiar(oid) as (
+select b.oid from (select ` + has("contypid", "pg_constraint", "2606", "oid") + `
+union select castsource from pg_catalog.pg_cast k where ` + cast + notShipped + `
+union select casttarget from pg_catalog.pg_cast k where ` + cast + notShipped + `) b(oid) where b.oid operator(pg_catalog.>=) '16384'::pg_catalog.oid
+union select m.made from peculiar p join (select typbasetype, oid from pg_catalog.pg_type
+union all select typelem, oid from pg_catalog.pg_type where oid operator(pg_catalog.>=) '16384'::pg_catalog.oid
+union all select rngsubtype, rngtypid from pg_catalog.pg_range
+union all select a.atttypid, c.reltype from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) a.attrelid
+where a.attrelid operator(pg_catalog.>=) '16384'::pg_catalog.oid and a.attnum operator(pg_catalog.>) 0 and not a.attisdropped
+) m(part, made) on m.part operator(pg_catalog.=) p.oid)
+select pg_catalog.convert_to(t.typname::pg_catalog.text, 'UTF8'), t.typrelid from peculiar p join pg_catalog.pg_type t on t.oid operator(pg_catalog.=) p.oid
+union all select ''::pg_catalog.bytea, '0'::pg_catalog.oid from pg_catalog.pg_cast k where ` + cast + notShipped + `
+and castsource operator(pg_catalog.<) '16384'::pg_catalog.oid and casttarget operator(pg_catalog.<) '16384'::pg_catalog.oid`
 }

@@ -46,7 +46,8 @@ func (e *engine) loads(w *walk) {
 	e.load = &loader{snap: &snapshot{
 		version: e.catalog.begin(), taken: time.Now(), relations: map[uint32]*relation{}, columns: map[attribute]attributeIs{},
 		parents: map[uint32][]uint32{}, uses: map[uint32][]uint32{}, rules: map[uint32][]uint32{}, computed: map[uint32]bool{}, functions: map[string]bool{},
-		operators: map[string]bool{}, alters: map[string]bool{},
+		operators: map[string]bool{}, alters: map[string]bool{}, ofRows: map[string]bool{}, lively: map[uint32]bool{},
+		types: map[string]bool{}, odd: map[uint32]bool{},
 	}}
 }
 
@@ -87,16 +88,32 @@ func (l *loader) take(v [][]byte) bool {
 		s.functions[string(v[0])] = true
 	case l.query == 5 && len(v) == 1:
 		s.operators[string(v[0])] = true
-	case l.query == 6 && len(v) == 1:
-		s.casts = true
-	case l.query == 7 && len(v) == 1 && len(v[0]) == 0:
+	case l.query == 6 && len(v) == 1 && len(v[0]) == 0:
 		s.lurks = true
-	case l.query == 7 && len(v) == 1:
+	case l.query == 6 && len(v) == 1:
 		s.alters[string(v[0])] = true
+	case l.query == 7 && len(v) == 1:
+		s.ofRows[string(v[0])] = true
+	case l.query == 8 && len(v) == 2 && len(v[0]) == 4 && len(v[1]) == 1:
+		s.lively[number(v[0])] = s.lively[number(v[0])] || v[1][0] != 0
+	case l.query == 9 && len(v) == 2 && len(v[1]) == 4:
+		s.peculiar(string(v[0]), number(v[1]))
 	default:
 		return false
 	}
 	return true
+}
+
+// peculiar notes a type whose values run code of users, and the relation whose row it is.
+func (s *snapshot) peculiar(name string, relation uint32) {
+	if name == "" {
+		s.casts = true
+		return
+	}
+	s.types[name] = true
+	if relation != 0 {
+		s.odd[relation] = true
+	}
 }
 
 // onSelect is pg_rewrite.ev_type of the rule that makes a view; others run where rows are written.

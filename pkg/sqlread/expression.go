@@ -3,6 +3,7 @@ package sqlread
 import (
 	"reflect"
 	"slices"
+	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 
@@ -40,11 +41,20 @@ func (w *walker) visit(m any) {
 	case *pg.SortBy:
 		w.operator(n.GetUseOp())
 		w.descend(n)
-	case *pg.CaseExpr, *pg.JoinExpr, *pg.MinMaxExpr, *pg.RowExpr:
+	case *pg.ColumnRef:
+		w.fields(n.GetFields()[min(1, len(n.GetFields())):])
+	case *pg.A_Indirection:
+		w.fields(n.GetIndirection())
+		w.descend(n)
+	case *pg.TypeName:
+		w.typed(n)
+		w.descend(n)
+	case *pg.CaseExpr, *pg.JoinExpr:
 		w.compares()
 		w.descend(n)
 	case *pg.WithClause: // read where its query is
 	default:
+		w.young(m)
 		w.descend(m)
 	}
 }
@@ -68,24 +78,33 @@ func (w *walker) visitNode(n *pg.Node) {
 	}
 }
 
-// expression notes an operator's use. BETWEEN, IN and their like are named by words.
+// expression notes an operator's use. BETWEEN and its like are named by words.
 func (w *walker) expression(n *pg.A_Expr) {
-	w.operator(n.GetName())
-	if n.GetKind() != pg.A_Expr_Kind_AEXPR_OP {
+	switch n.GetKind() {
+	case pg.A_Expr_Kind_AEXPR_OP:
+		w.operator(n.GetName())
+	case pg.A_Expr_Kind_AEXPR_BETWEEN, pg.A_Expr_Kind_AEXPR_NOT_BETWEEN, pg.A_Expr_Kind_AEXPR_BETWEEN_SYM, pg.A_Expr_Kind_AEXPR_NOT_BETWEEN_SYM:
+		w.compares()
+	default:
+		w.operator(n.GetName())
 		w.compares()
 	}
 }
 
-// operator notes an operator. One chosen from a schema is a function of that schema.
+// operator notes an operator. One chosen from a schema is a function of that schema, and one
+// that the server does not have a function of users.
 func (w *walker) operator(name []*pg.Node) {
 	if len(name) == 0 {
 		return
 	}
-	schema, op := names(name)[0], names(name)[len(name)-1]
-	if len(name) > 1 && schema == "pg_catalog" {
-		return
-	}
+	schema, op := "", names(name)[len(name)-1]
 	if len(name) > 1 {
+		schema = names(name)[0]
+	}
+	switch {
+	case schema == "pg_catalog":
+		return
+	case schema != "", !slices.Contains(strings.Fields(operators), op):
 		w.act(flow.Execute, object(schema, op))
 	}
 	w.uses(op)
@@ -98,11 +117,64 @@ func (w *walker) compares() {
 	}
 }
 
-func (w *walker) uses(op string) {
-	if !slices.Contains(w.st.Operators, op) {
-		w.st.Operators = append(w.st.Operators, op)
+func (w *walker) uses(op string) { w.st.Operators = once(w.st.Operators, op) }
+
+// fields notes what follows the dots of an expression.
+func (w *walker) fields(list []*pg.Node) {
+	for _, n := range list {
+		if s := n.GetString_(); s != nil {
+			w.st.Fields = once(w.st.Fields, s.GetSval())
+		}
 	}
 }
+
+// typed notes a type.
+func (w *walker) typed(n *pg.TypeName) {
+	if parts := names(n.GetNames()); len(parts) > 0 && parts[0] != "pg_catalog" {
+		w.st.Types = once(w.st.Types, parts[len(parts)-1])
+	}
+}
+
+func once(list []string, s string) []string {
+	if slices.Contains(list, s) {
+		return list
+	}
+	return append(list, s)
+}
+
+// young notes what younger grammars know as an expression, and an older server as a call of
+// whatever function has that name.
+func (w *walker) young(m any) {
+	name := ""
+	switch n := m.(type) {
+	case *pg.JsonFuncExpr:
+		name = strings.ToLower(strings.TrimSuffix(n.GetOp().String(), "_OP"))
+	case *pg.MergeSupportFunc:
+		name = "merge_action"
+	case *pg.JsonParseExpr:
+		name = "json"
+	case *pg.JsonScalarExpr:
+		name = "json_scalar"
+	case *pg.JsonSerializeExpr:
+		name = "json_serialize"
+	case *pg.JsonObjectConstructor:
+		name = "json_object"
+	case *pg.JsonArrayConstructor, *pg.JsonArrayQueryConstructor:
+		name = "json_array"
+	case *pg.JsonObjectAgg:
+		name = "json_objectagg"
+	case *pg.JsonArrayAgg:
+		name = "json_arrayagg"
+	case *pg.JsonTable:
+		name = "json_table"
+	default:
+		return
+	}
+	w.st.Functions = append(w.st.Functions, Name{Name: name})
+}
+
+// operators are those of pg_catalog (PostgreSQL 15; 16 to 18 added none).
+const operators = `!! !~ !~* !~~ !~~* # ## #- #> #>> % & && &< &<| &> * *< *<= *<> *= *> *>= + - -> ->> -|- / < <-> << <<= <<| <= <> <@ <^ = > >= >> >>= >^ ? ?# ?& ?- ?-| ?| ?|| @ @-@ @> @? @@ @@@ ^ ^@ | |&> |/ |>> || ||/ ~ ~* ~<=~ ~<~ ~= ~>=~ ~>~ ~~ ~~*`
 
 // names are the strings of a list of String nodes.
 func names(list []*pg.Node) []string {

@@ -209,6 +209,8 @@ func (s *Statement) run(p *Statement) {
 	s.Writes = slices.Concat(s.Writes, p.Writes)
 	s.Functions = slices.Concat(s.Functions, p.Functions)
 	s.Operators = slices.Concat(s.Operators, p.Operators)
+	s.Fields = slices.Concat(s.Fields, p.Fields)
+	s.Types = slices.Concat(s.Types, p.Types)
 }
 
 // Resolve gives each EXECUTE the effects of what known returns for its name: the

@@ -78,6 +78,7 @@ func TestEffects(t *testing.T) {
 		"SELECT lower('x'), pg_catalog.upper('y')":                          "read",
 		"SELECT public.lower('x')":                                          "execute public.lower",
 		"SELECT a OPERATOR(evil.+) b FROM t":                                "execute evil.+; read t",
+		"SELECT a ### b, c BETWEEN 1 AND 2, d IN (3) FROM t":                "execute ###; read t",
 		"SELECT query_to_xml('DROP TABLE t', true, true, '')":               "unknown query_to_xml by function",
 		"EXPLAIN DELETE FROM t":                                             "read t by explain",
 		"EXPLAIN SELECT f()":                                                "execute f by explain",
@@ -201,6 +202,21 @@ func TestPreparedStatementsOfTheSessionAreResolved(t *testing.T) {
 	}
 	if other := Read("EXECUTE q"); other.Resolve(known) != other {
 		t.Error("an unknown name was resolved")
+	}
+}
+
+// What a name stands for decides whether code of users runs: all of them are told.
+func TestPlacesWhereCodeOfUsersMayRunAreTold(t *testing.T) {
+	s := Read(`WITH c AS (SELECT 1) SELECT i.leak, (i).x.y, JSON_SCALAR('x'), JSON_VALUE('x', '$'), MERGE_ACTION(), 'x'::dl, 1::int, ROW(1)::s.cmp[]
+FROM i, c WHERE a ### 1 ORDER BY b USING <<<`).Statements[0]
+	got := fmt.Sprint(s.Fields, s.Types, s.Functions, s.Operators, s.Reads, s.Writes)
+	if want := "[leak x y] [dl cmp] [{ json_scalar} { json_value} { merge_action}] [### <<<] [{ i}] []"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	s = Read(`WITH d AS (DELETE FROM a RETURNING *), u AS (UPDATE s.b SET x = 1) INSERT INTO c SELECT * FROM d, e WHERE x BETWEEN 1 AND 2`).Statements[0]
+	got = fmt.Sprint(s.Operators, s.Reads, s.Writes)
+	if want := "[= <> < > <= >=] [{ e}] [{ a} {s b} { c}]"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 

@@ -45,6 +45,9 @@ type Statement struct {
 	Writes    []Name        // those whose rows it inserts, updates or deletes
 	Functions []Name        // every function called, as written
 	Operators []string      // every operator used, once; those a clause implies too, as BETWEEN does
+	// Fields are the names that follow a dot, once: i.f calls f(i) where i has no such column.
+	Fields []string
+	Types  []string // every type named, once, those of pg_catalog left out where that is said
 	// Opaque says that it runs text or plans that do not stand in it (EXECUTE,
 	// FETCH, DO, CALL): it may read anything.
 	Opaque bool

@@ -131,6 +131,8 @@ func (w *walker) explains(n *pg.ExplainStmt) {
 	w.st.Relations = append(w.st.Relations, plan.st.Relations...)
 	w.st.Functions = append(w.st.Functions, plan.st.Functions...)
 	w.st.Operators = append(w.st.Operators, plan.st.Operators...)
+	w.st.Fields = append(w.st.Fields, plan.st.Fields...)
+	w.st.Types = append(w.st.Types, plan.st.Types...)
 	w.st.Opaque, w.st.Executes = w.st.Opaque || plan.st.Opaque, ""
 	if plan.unread != "" {
 		w.unread = plan.unread
