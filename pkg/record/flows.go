@@ -5,21 +5,14 @@ package record
 // over the enrollments, less the daemon's own canaries). It must never go down while a recorder runs.
 const CounterTurned = "turned"
 
-// flowCount compares, at each checkpoint, how many connections the kernel had
-// turned with how many sessions and refusals stood in the log.
-//
-// A connection is counted a moment before it is recorded, so the difference at
-// one checkpoint may be connections under way; what is still missing at
-// a later one was lost. The loss is thus the smaller of the last two differences.
-// Each run of the daemon is counted by itself: what waited to be accepted when one was killed was refused, not skipped.
-// Runs are held against one another by span.
+// flowCount adds up, over the runs, how many connections the kernel had turned between a run's
+// first checkpoint and its last, and how many sessions and refusals stood in the log. What is missing is span's to say.
 type flowCount struct {
 	past     Flows  // the runs before this one
 	recorded uint64 // in this run, since its first checkpoint
 	known    bool   // there was a checkpoint with the counter in this run
 	first    uint64 // the counter there
 	kernel   uint64 // turned since then, at the last checkpoint
-	gaps     [2]int64
 }
 
 // restart ends a run's account.
@@ -38,7 +31,6 @@ func (c *flowCount) checkpoint(counters map[string]uint64) {
 		c.known, c.first, c.recorded = true, turned, 0
 	}
 	c.kernel = turned - c.first
-	c.gaps = [2]int64{c.gaps[1], int64(c.kernel) - int64(c.recorded)}
 }
 
 func (c *flowCount) sum() Flows {
@@ -46,8 +38,6 @@ func (c *flowCount) sum() Flows {
 		return c.past
 	}
 	return Flows{
-		Known: true, Kernel: c.past.Kernel + c.kernel, Recorded: c.past.Recorded + c.recorded,
-		Missing:     c.past.Missing + uint64(max(0, min(c.gaps[0], c.gaps[1]))),
-		Unexplained: c.past.Unexplained,
+		Known: true, Kernel: c.past.Kernel + c.kernel, Recorded: c.past.Recorded + c.recorded, Unexplained: c.past.Unexplained,
 	}
 }

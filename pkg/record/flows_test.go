@@ -125,7 +125,7 @@ func TestWholeRunRemovedIsBroken(t *testing.T) {
 	cutBehind(t, dir, closed)
 	must(t, openTest(t, dir).Close()) // one that counts nothing, between
 	r = k.start(t, dir)
-	k.check(t, r)
+	must(t, r.Close())
 	report := verified(t, dir)
 	if report.Flows.Unexplained != 1 || report.OK() || !strings.Contains(report.Broken[0].What, "end was removed") {
 		t.Errorf("broken %v, flows %+v", report.Broken, report.Flows)
@@ -151,5 +151,31 @@ func TestOrderlyRestartsAreNotDoubted(t *testing.T) {
 	}
 	if report := verified(t, dir); !report.OK() || len(report.Doubts) != 0 || report.Flows.Unexplained != 0 {
 		t.Errorf("broken %v, doubts %v, flows %+v", report.Broken, report.Doubts, report.Flows)
+	}
+}
+
+// On a busy host something is under way at every checkpoint, also when the daemon is killed.
+func TestConnectionsUnderWayAreNotMissing(t *testing.T) {
+	dir := t.TempDir()
+	k := &kernel{life: 7}
+	r := k.start(t, dir)
+	for _, id := range []string{"s1", "s2", "s3"} {
+		k.handed++
+		k.check(t, r)
+		k.check(t, r)
+		if report := verified(t, dir); !report.OK() || len(report.Doubts) != 0 {
+			t.Errorf("live: broken %v, doubts %v", report.Broken, report.Doubts)
+		}
+		_, err := begin(t, r, id).End("closed")
+		must(t, err)
+	}
+	k.handed++
+	k.check(t, r)
+	k.check(t, r)
+	abandon(r)
+	r = k.start(t, dir)
+	must(t, r.Close())
+	if report := verified(t, dir); !report.OK() || report.Flows.Missing != 0 {
+		t.Errorf("killed: broken %v, flows %+v", report.Broken, report.Flows)
 	}
 }

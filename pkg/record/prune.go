@@ -31,6 +31,8 @@ const pruneBatch = 1000
 // oldest segments as far as they tell of nothing younger. What is removed is named in the log
 // first, on disk, so that Verify can tell it from what was taken. On whose order is the caller's to log.
 func (r *Recorder) Prune(before time.Time) (Removed, error) {
+	r.pruning.Lock()
+	defer r.pruning.Unlock()
 	reader := &Reader{dir: r.dir}
 	sessions, err := reader.Sessions()
 	if err != nil {

@@ -27,6 +27,8 @@ type Recorder struct {
 	flusher *flusher
 	quota   *quota
 
+	pruning sync.Mutex // held by Prune: nothing is removed twice
+
 	// mu guards tapes (of the sessions that have not ended; nil while they are begun) and closed.
 	mu     sync.Mutex
 	tapes  map[string]*Tape

@@ -1,6 +1,9 @@
 package record
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // The counters beside CounterTurned that let the runs of several daemons be held against one another.
 const (
@@ -10,16 +13,21 @@ const (
 	CounterLife = "life"
 )
 
-// span holds a run against the one before it: the kernel's count goes on when a
-// daemon is killed, so what was removed from the end of a log before the next start is missing there.
+// grace is how long a connection that the kernel has counted may take to be recorded: refusals are
+// told in sums of a second, and a busy host is slow.
+const grace = 10 * time.Second
+
+// span holds the log against the kernel's count, run by run and each run against the one before it: the
+// count goes on when a daemon is killed, so what was removed from a log's end before the next start is missing there.
 //
 // The level at a checkpoint is how much further the kernel's count is than the log's. What is
-// under way raises it for a moment, what was lost for good: so the loss between two runs is the least level
-// of the later less the level the earlier ended at. A killed daemon loses what waited
+// under way raises it for a moment, what was lost for good. So a level is settled a while later, by what was recorded since:
+// it is then never more than what was lost, and less where there was traffic. A killed daemon loses what waited
 // to be accepted, or to be told in a sum; one that ended in order has told all it ever will.
 type span struct {
 	recorded uint64 // sessions and refusals, ever
 	canaries uint64 // of the runs that are over
+	missing  uint64 // within those
 	past     level  // where the last run that counted ended
 	now      run
 }
@@ -37,21 +45,32 @@ type run struct {
 	life        uint64
 	checks      int
 	turned      uint64 // at the last checkpoint
-	least, last int64  // levels
-	floor       int64  // the smaller one of the last two levels
+	first, last int64  // levels
+	settled     int64  // the latest level that is
+	sure        bool   // there is one
+	waiting     []waiting
 	heard, told uint64 // canaries, as the daemon counted and as the log tells them
+}
+
+// waiting is a level that is not settled yet.
+type waiting struct {
+	since    time.Time
+	level    int64
+	recorded uint64
 }
 
 // gap is what is missing between two runs.
 type gap struct {
 	start  Place // of the later
 	closed bool  // the earlier ended in order
-	sure   bool  // nothing of it can be under way
 	lost   uint64
 }
 
-// record counts sessions or refusals.
-func (s *span) record(n uint64) { s.recorded += n }
+// record counts sessions or refusals that were recorded at a time.
+func (s *span) record(n uint64, at time.Time) {
+	s.settle(at.Add(-grace))
+	s.recorded += n
+}
 
 // canary counts what a capture.canary event tells of the daemon's own connections.
 func (s *span) canary(payload []byte) {
@@ -66,51 +85,77 @@ func (s *span) canary(payload []byte) {
 }
 
 // checkpoint takes one checkpoint's counters into account.
-func (s *span) checkpoint(counters map[string]uint64, closing bool) {
-	turned, counted := counters[CounterTurned]
-	if !counted || counters[CounterLife] == 0 {
+func (s *span) checkpoint(c claims, at time.Time) {
+	turned, counted := c.Counters[CounterTurned]
+	if !counted {
 		return
 	}
 	r := &s.now
-	r.life, r.heard, r.turned = counters[CounterLife], counters[CounterCanaries], turned
-	at := s.level()
-	if r.checks == 0 {
-		r.least, r.last = at, at
+	if r.checks > 0 && turned < r.turned {
+		*r = run{start: r.start} // the kernel counts from the start again
 	}
-	r.least, r.floor, r.last = min(r.least, at), min(r.last, at), at
-	if closing {
-		r.floor = at // nothing is under way any more
+	s.settle(at.Add(-grace))
+	if c.Closing {
+		s.settle(at) // nothing is under way any more
+	}
+	r.life, r.heard, r.turned = c.Counters[CounterLife], c.Counters[CounterCanaries], turned
+	r.last = s.level()
+	if r.checks == 0 {
+		r.first = r.last
 	}
 	r.checks++
+	if !c.Closing { // what a daemon that ends has not accepted any more is refused, not skipped
+		r.waiting = append(r.waiting, waiting{at, r.last, s.recorded})
+	}
 }
 
 func (s *span) level() int64 {
 	return int64(s.now.turned) - int64(s.canaries) - int64(s.recorded)
 }
 
+// settle settles the levels of checkpoints up to a time.
+func (s *span) settle(upto time.Time) {
+	r := &s.now
+	for len(r.waiting) > 0 && !r.waiting[0].since.After(upto) {
+		w := r.waiting[0]
+		r.settled, r.sure = w.level-int64(s.recorded-w.recorded), true
+		r.waiting = r.waiting[1:]
+	}
+}
+
 // restart begins the next run, and tells what the one that is over lacked when it began.
 func (s *span) restart(start Place, closed bool) gap {
 	g := s.gap()
+	s.missing = s.lost()
 	next := run{start: start, closed: closed}
 	if s.now.checks == 0 {
 		next.closed = closed && s.now.closed // it counted nothing: the next is held against the one before it
 	} else {
-		s.past = level{s.now.life, s.now.floor}
+		s.past = level{s.now.life, s.now.last}
 		s.canaries += max(s.now.heard, s.now.told)
 	}
 	s.now = next
 	return g
 }
 
-// gap tells what is missing between this run and the one before.
+// lost is how many connections the runs so far did not record, although the kernel handed them over.
+func (s *span) lost() uint64 {
+	if !s.now.sure {
+		return s.missing
+	}
+	return s.missing + uint64(max(0, s.now.settled-s.now.first))
+}
+
+// gap tells what is missing between this run and the one before. Before a level is settled, it is told
+// behind a killed daemon only, which is doubted anyway.
 func (s *span) gap() gap {
 	r := s.now
-	if r.checks == 0 || s.past.life != r.life {
+	if r.checks == 0 || r.life == 0 || s.past.life != r.life || r.closed && !r.sure {
 		return gap{}
 	}
-	least := r.least
-	if r.checks == 1 {
-		least = min(least, s.level()) // what was under way then, and is recorded now
+	at := s.level()
+	if r.sure {
+		at = r.settled
 	}
-	return gap{start: r.start, closed: r.closed, sure: r.checks > 1, lost: uint64(max(0, least-s.past.at))}
+	return gap{start: r.start, closed: r.closed, lost: uint64(max(0, min(at, r.first)-s.past.at))}
 }

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -22,6 +24,24 @@ import (
 // cannot be told from entries that were never written; Report.Sealed says where that begins. After the next
 // start, the connections among them are missing from the kernel's count, and the run stays in doubt.
 func Verify(dir, publicKey string, anchors ...string) (*Report, error) {
+	const most = 10 // times that a prune may come between
+	for again := 1; ; again++ {
+		v, err := verify(dir, publicKey, anchors)
+		if err != nil && v == nil {
+			return nil, err
+		}
+		if again < most && v.live && (errors.Is(err, fs.ErrNotExist) || err == nil && !v.report.OK() && v.prunedSince()) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("verify: %w", err)
+		}
+		return v.report, nil
+	}
+}
+
+// verify is one pass over a record. It gives the verifier with an error of the pass itself.
+func verify(dir, publicKey string, anchors []string) (*verifier, error) {
 	v := &verifier{dir: dir, key: publicKey, report: &Report{}, sessions: map[string]*witness{}, anchors: map[uint64][]Mark{}}
 	for _, a := range anchors {
 		m, err := OpenMark(a, publicKey)
@@ -37,10 +57,17 @@ func Verify(dir, publicKey string, anchors ...string) (*Report, error) {
 	if v.live, err = Writing(dir); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
-	if err := v.all(); err != nil {
-		return nil, fmt.Errorf("verify: %w", err)
-	}
-	return v.report, nil
+	return v, v.all()
+}
+
+// prunedSince says whether something was pruned since the last entry was read.
+func (v *verifier) prunedSince() bool {
+	found := false
+	(&Reader{dir: v.dir}).raw(cursor{seq: v.seq + 1}, Pruned, func(payload []byte, err error) bool {
+		found = found || err == nil && isType(payload, Pruned)
+		return !found
+	})
+	return found
 }
 
 // verifier is one pass over a record.
@@ -220,7 +247,7 @@ func (v *verifier) checkpoint(p Place, payload []byte, before chain) {
 	v.due = p.Seq + uint64(max(c.Every, 1)) + slack
 	v.closing = c.Closing
 	v.flows.checkpoint(c.Counters)
-	v.span.checkpoint(c.Counters, c.Closing)
+	v.span.checkpoint(c.claims, timeOf(payload))
 }
 
 // end checks what only the whole log can tell.
@@ -243,8 +270,12 @@ func (v *verifier) end() {
 	if !v.live && !v.closing && v.report.Entries > 0 {
 		v.report.doubt(v.last, "the log does not end with a closing checkpoint: the daemon was killed, or the end was removed")
 	}
+	if v.live {
+		v.span.settle(time.Now().Add(-grace))
+	}
 	v.missed(v.span.gap())
 	v.report.Flows = v.flows.sum()
+	v.report.Flows.Missing = v.span.lost()
 	if v.report.Flows.Missing > 0 {
 		v.report.broken(v.last, fmt.Sprintf("the kernel turned %d connections to the proxy that were never recorded", v.report.Flows.Missing))
 	}

@@ -32,7 +32,8 @@ func (v *verifier) witness(p Place, payload []byte) {
 			v.pruned[tape] = true
 		}
 		v.report.Pruned += len(rm.Tapes)
-		if rm.Through != 0 && rm.Through == v.start.seq && rm.Head == v.start.head {
+		// A crash, or this very moment, can be between two of the segments that are to go.
+		if rm.Through > v.start.seq || rm.Through == v.start.seq && rm.Head == v.start.head {
 			v.start.told = true
 		}
 	case isType(payload, "session."):
@@ -44,16 +45,16 @@ func (v *verifier) witness(p Place, payload []byte) {
 	case isType(payload, flow.CaptureCanary):
 		v.span.canary(payload)
 	case isType(payload, flow.CaptureRefused):
-		v.counted(refusals(payload))
+		v.counted(refusals(payload), payload)
 	case isType(payload, flow.RequestDecided) && refusedFlow(payload):
-		v.counted(1)
+		v.counted(1, payload)
 	}
 }
 
 // counted takes sessions or refusals into account.
-func (v *verifier) counted(n uint64) {
+func (v *verifier) counted(n uint64, payload []byte) {
 	v.flows.record(n)
-	v.span.record(n)
+	v.span.record(n, timeOf(payload))
 }
 
 // restarted ends a run's account, and doubts one that was not closed.
@@ -73,7 +74,7 @@ func (v *verifier) missed(g gap) {
 	v.flows.past.Unexplained += g.lost
 	switch {
 	case g.lost == 0:
-	case g.closed && g.sure:
+	case g.closed:
 		v.report.broken(g.start, fmt.Sprintf("%d connections that the kernel turned to the proxy before this start are missing: the log's end was removed, back to a closing checkpoint", g.lost))
 	default:
 		v.report.doubt(g.start, fmt.Sprintf("%d connections that the kernel turned to the proxy before this start are missing: they were waiting, or could not be recorded, when the daemon was killed, or the log's end was removed", g.lost))
@@ -124,7 +125,7 @@ func (v *verifier) session(p Place, payload []byte) {
 			v.report.broken(p, "session "+t.Session+" starts twice")
 		}
 		w.started = true
-		v.counted(1)
+		v.counted(1, payload)
 	case flow.SessionEnded:
 		if w.ended {
 			v.report.broken(p, "session "+t.Session+" ends twice")
