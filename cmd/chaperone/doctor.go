@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -60,16 +61,17 @@ func examine(c *config.Config) []finding {
 		needed("root", os.Geteuid() == 0, "programs can be loaded and cgroups enrolled", "run as root: sudo chaperone doctor"),
 	}
 	missing := missingCapabilities()
-	findings = append(findings, needed("capabilities", len(missing) == 0, "CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN", lacking(missing)+": "+grantHint))
+	findings = append(findings, rights(missing))
 	root, err := enroll.Root()
 	findings = append(findings, needed("cgroup v2", err == nil, "mounted at "+root, fmt.Sprint(err)))
-	if err == nil && len(missing) == 0 { // without them each program fails, and says something else
+	if err == nil && loads(missing) { // without them each program fails, and says something else
 		for _, f := range bpf.Features() {
 			findings = append(findings, finding{f.Name, f.OK, f.Core, f.Effect})
 		}
 	}
-	if len(missing) == 0 {
-		findings = append(findings, pinning(c.PinDir))
+	if loads(missing) {
+		mounts := !slices.ContainsFunc(missing, func(c capability) bool { return c.bit == unix.CAP_SYS_ADMIN })
+		findings = append(findings, pinning(c.PinDir, mounts))
 	}
 	findings = append(findings,
 		port(c.Listen.Port),

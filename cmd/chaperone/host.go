@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,37 +17,62 @@ import (
 	"github.com/chaperone-dev/chaperone/pkg/enroll"
 )
 
-// capability is one of the kernel's, by number (capabilities(7)).
+// capability is one of the kernel's, by number (capabilities(7)), and what is amiss where it alone is missing.
 type capability struct {
-	name string
-	bit  uint
+	name    string
+	bit     uint
+	without string
 }
 
-// neededCapabilities are those without which nothing can be loaded, attached or entered.
-func neededCapabilities() []capability {
-	return []capability{{"CAP_BPF", unix.CAP_BPF}, {"CAP_NET_ADMIN", unix.CAP_NET_ADMIN}, {"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN}}
+// capabilities are those that the kernel asks for: to load and attach programs it wants
+// BPF and NET_ADMIN, or SYS_ADMIN in the place of both (bpf_capable, bpf_net_capable).
+func capabilities() []capability {
+	return []capability{
+		{"CAP_BPF", unix.CAP_BPF, "CAP_SYS_ADMIN stands in for it"},
+		{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN, "connections older than an enrollment cannot be ended"},
+		{"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN, "a bpffs that is not mounted cannot be"},
+	}
 }
 
-// missingCapabilities names what this process may not do. Root in a container, or
+// missingCapabilities are those this process has not. Root in a container, or
 // under a service manager's bounding set, is not all of root.
-func missingCapabilities() []string {
+func missingCapabilities() []capability {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var have [2]unix.CapUserData
 	if err := unix.Capget(&header, &have[0]); err != nil {
 		return nil // what cannot be asked will be tried
 	}
-	var missing []string
-	for _, c := range neededCapabilities() {
-		if have[c.bit/32].Effective>>(c.bit%32)&1 == 0 {
-			missing = append(missing, c.name)
-		}
+	return slices.DeleteFunc(capabilities(), func(c capability) bool { return have[c.bit/32].Effective>>(c.bit%32)&1 == 1 })
+}
+
+// loads says that programs can be loaded and attached without those that are missing.
+func loads(missing []capability) bool {
+	lack := func(bit uint) bool {
+		return slices.ContainsFunc(missing, func(c capability) bool { return c.bit == bit })
 	}
-	return missing
+	return !lack(unix.CAP_SYS_ADMIN) || !lack(unix.CAP_BPF) && !lack(unix.CAP_NET_ADMIN)
 }
 
 // lacking is the sentence for capabilities that are missing.
-func lacking(names []string) string {
-	return "this process lacks " + strings.Join(names, ", ")
+func lacking(missing []capability) string {
+	var names []string
+	for _, c := range missing {
+		names = append(names, c.name)
+	}
+	return "this process lacks the capabilities " + strings.Join(names, ", ")
+}
+
+// rights is doctor's line on them.
+func rights(missing []capability) finding {
+	const name = "capabilities"
+	if !loads(missing) {
+		return needed(name, false, "", lacking(missing)+": "+grantHint)
+	}
+	var amiss []string
+	for _, c := range missing {
+		amiss = append(amiss, c.name+" is missing: "+c.without)
+	}
+	return limited(name, len(amiss) == 0, "CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN", strings.Join(amiss, "; "))
 }
 
 // grantHint is what to do about them, for root; others become root first.
@@ -55,7 +81,7 @@ const grantHint = "give them to the container (--cap-add) or service (Capability
 // entitle is the first step of a house: what it may not do is said before anything is made.
 func (h *house) entitle(context.Context) error {
 	missing := missingCapabilities()
-	if len(missing) == 0 {
+	if loads(missing) {
 		return nil
 	}
 	err := errors.New(lacking(missing))
@@ -89,8 +115,8 @@ func (h *house) advise(err error) error {
 }
 
 // pinning says whether links can be pinned in dir, and leaves the host as it was: a bpffs
-// that is not mounted stays so, and the daemon will mount it.
-func pinning(dir string) finding {
+// that is not mounted stays so, and the daemon will mount it where it may.
+func pinning(dir string, mounts bool) finding {
 	const good = "a killed daemon leaves enrolled processes refused, not free"
 	there := dir
 	for there != "/" && !exists(there) {
@@ -99,6 +125,9 @@ func pinning(dir string) finding {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(there, &fs); err != nil || fs.Type != unix.BPF_FS_MAGIC {
 		usual := dir == usualBPFFS || strings.HasPrefix(dir, usualBPFFS+"/")
+		if usual && !mounts {
+			return needed("pinning", false, "", "no bpffs, and it could not be mounted without CAP_SYS_ADMIN (mount -t bpf bpf "+usualBPFFS+")")
+		}
 		return needed("pinning", usual && exists(usualBPFFS), good+"; no bpffs is mounted yet, the daemon will mount it",
 			fmt.Sprintf("no bpffs at %s (mount -t bpf bpf %s, or set CHAPERONE_PIN_DIR)", dir, usualBPFFS))
 	}
