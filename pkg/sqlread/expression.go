@@ -104,7 +104,7 @@ func (w *walker) operator(name []*pg.Node) {
 	switch {
 	case schema == "pg_catalog":
 		return
-	case schema != "", !slices.Contains(strings.Fields(operators), op):
+	case schema != "", !strings.Contains(operators, " "+op+" "):
 		w.act(flow.Execute, object(schema, op))
 	}
 	w.uses(op)
@@ -174,7 +174,7 @@ func (w *walker) young(m any) {
 }
 
 // operators are those of pg_catalog (PostgreSQL 15; 16 to 18 added none).
-const operators = `!! !~ !~* !~~ !~~* # ## #- #> #>> % & && &< &<| &> * *< *<= *<> *= *> *>= + - -> ->> -|- / < <-> << <<= <<| <= <> <@ <^ = > >= >> >>= >^ ? ?# ?& ?- ?-| ?| ?|| @ @-@ @> @? @@ @@@ ^ ^@ | |&> |/ |>> || ||/ ~ ~* ~<=~ ~<~ ~= ~>=~ ~>~ ~~ ~~*`
+const operators = ` !! !~ !~* !~~ !~~* # ## #- #> #>> % & && &< &<| &> * *< *<= *<> *= *> *>= + - -> ->> -|- / < <-> << <<= <<| <= <> <@ <^ = > >= >> >>= >^ ? ?# ?& ?- ?-| ?| ?|| @ @-@ @> @? @@ @@@ ^ ^@ | |&> |/ |>> || ||/ ~ ~* ~<=~ ~<~ ~= ~>=~ ~>~ ~~ ~~* `
 
 // names are the strings of a list of String nodes.
 func names(list []*pg.Node) []string {
