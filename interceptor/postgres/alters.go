@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 	"github.com/chaperone-dev/chaperone/pkg/sqlread"
@@ -36,12 +37,19 @@ func hides(s *sqlread.Statement) bool {
 
 // shakes says that a text which changes definitions may make one table part of another, whose
 // rows it shows from then on.
-func shakes(r *sqlread.Reading) bool {
+func (e *engine) shakes(r *sqlread.Reading) bool {
 	return r == nil || r.Unread != "" || slices.ContainsFunc(r.Statements, func(s sqlread.Statement) bool {
-		ddl := slices.ContainsFunc(s.Effects, func(e flow.Effect) bool {
-			return e.Action == flow.Create || e.Action == flow.Drop || e.Action == flow.Alter
-		})
-		return !ddl || s.Node == "DoStmt" || s.Node == "AlterTableStmt" && len(s.Relations) > 1
+		switch s.Node {
+		case "AlterTableStmt":
+			return len(s.Relations) > 1
+		case "FetchStmt":
+			return true
+		case "TransactionStmt": // COMMIT PREPARED: what that transaction did is not known
+			return slices.ContainsFunc(s.Effects, func(e flow.Effect) bool { return strings.Contains(e.Object, "PREPARE") })
+		case "DoStmt":
+			return hides(&s) || e.runsSuspects(&s) || slices.ContainsFunc(s.Effects, func(e flow.Effect) bool { return e.Action == flow.Alter })
+		}
+		return hides(&s) || e.runsSuspects(&s)
 	})
 }
 

@@ -297,3 +297,20 @@ func TestMaskedValuesMeetNoFunctionThatDoesMoreThanCompute(t *testing.T) {
 		}
 	}
 }
+
+func TestTablesAreShownWhileOthersAreDefined(t *testing.T) {
+	w := secretly(t, "redact")
+	a := attack(t, w, "")
+	for text, want := range map[string]string{
+		"begin; create temp table brief (a int) on commit drop; select id, note from other; commit":                      "1|note ",
+		"do 'begin create temp table brief (a int) on commit drop; end'; select note from other":                         "note ",
+		"alter table other add column if not exists more int; select note, ssn from other, secrets where secrets.id = 1": "note|[masked] ",
+	} {
+		if got := a.asks(text); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+	if got := a.asks("do 'begin execute ''alter table secrets add more int''; end'; select note from other"); got != "[masked] NOTICE " && got != "NOTICE [masked] " && got != "[masked] " {
+		t.Error("what dynamic SQL did is not known:", got)
+	}
+}

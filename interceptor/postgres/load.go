@@ -202,7 +202,7 @@ func (e *engine) redefined(j *judged) {
 	if !e.opened {
 		opened, e.opened = 1, true
 	}
-	e.shook = e.shook || shakes(j.reading)
+	e.shook = e.shook || e.shakes(j.reading)
 	e.catalog.changed(opened, e.shook)
 }
 
