@@ -39,14 +39,13 @@ type judged struct {
 type traits uint8
 
 const (
-	redefines   traits = 1 << iota // changes what relations and functions are
-	mayRedefine                    // runs code or text that may
-	renames                        // may change what names of statements and portals stand for
-	launders                       // may carry values to settings and notifications
-	resets                         // may change who runs later texts, and what names in them mean
-	reverts                        // ends a transaction, or what it did since a savepoint
-	declares                       // makes a cursor: what it reads is run later
-	fetches                        // runs a cursor
+	redefines traits = 1 << iota // changes what relations and functions are
+	renames                      // may change what names of statements and portals stand for
+	launders                     // may carry values to settings and notifications
+	resets                       // may change who runs later texts, and what names in them mean
+	reverts                      // ends a transaction, or what it did since a savepoint
+	declares                     // makes a cursor: what it reads is run later
+	fetches                      // runs a cursor
 )
 
 var errUnread = errors.New("the text could not be read")
@@ -124,7 +123,7 @@ func once() string {
 // settle takes the answer.
 func (j *judged) settle(a interceptor.Answer) {
 	j.answer, j.settled = a, true
-	j.traits = mayRedefine | renames | launders | resets
+	j.traits = renames | launders | resets
 	if j.reading != nil && j.reading.Unread == "" {
 		j.traits = traitsOf(j.reading)
 	}
@@ -141,14 +140,14 @@ func traitsOf(r *sqlread.Reading) traits {
 			t |= fetches
 		case s.Node == "PrepareStmt", s.Node == "ExecuteStmt":
 		case s.Opaque:
-			t |= mayRedefine | renames | launders | resets
+			t |= renames | launders | resets
 		}
 		for _, e := range s.Effects {
 			switch e.Action {
 			case flow.Create, flow.Alter, flow.Drop:
 				t |= redefines
 			case flow.Admin, flow.Unknown, flow.Execute, flow.ExecuteHost:
-				t |= mayRedefine | renames
+				t |= renames
 			case flow.Transaction:
 				t |= ofTransaction(e.Object)
 			}

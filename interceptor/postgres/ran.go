@@ -12,8 +12,13 @@ func (e *engine) ran(j *judged) {
 	if t&fetches != 0 {
 		t |= e.cursors
 	}
+	// Who sees everything has no reason to hide what a function of his changes.
+	alters := e.s.Masks.HasColumns() && e.alters(j)
 	if t&declares != 0 {
 		e.cursors |= t &^ (declares | fetches)
+		if alters { // when it is fetched from
+			e.cursors |= redefines
+		}
 	}
 	if movesPortals(j) {
 		clear(e.portals) // they are judged as the cursors they may be
@@ -27,8 +32,7 @@ func (e *engine) ran(j *judged) {
 		e.set(j.text)
 	}
 	e.lexing.tuned = true
-	// Who sees everything has no reason to hide what a function of his changes.
-	if t&redefines != 0 || e.s.Masks.HasColumns() && e.alters(j) {
+	if t&redefines != 0 || alters {
 		e.redefined(j)
 	}
 	if t&launders != 0 {
