@@ -217,3 +217,11 @@ func FuzzMask(f *testing.F) {
 		}
 	})
 }
+
+func TestPartialIsTheSameForASCIIAndRunes(t *testing.T) {
+	for _, s := range []string{"", "-", "a", "a.b@example.com", "4111 1111 1111 1111", "tab\there", "\x7f\x00", "+48 (22) 123-45-67", "short", strings.Repeat("x", 300)} {
+		if got, want := string(partialText(nil, []byte(s))), string(partialRunes(nil, []byte(s))); got != want {
+			t.Errorf("%q: %q and %q", s, got, want)
+		}
+	}
+}

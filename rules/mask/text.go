@@ -3,7 +3,6 @@ package mask
 import (
 	"encoding/base32"
 	"encoding/hex"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -41,6 +40,32 @@ func (m Mask) Bytes(dst, src []byte) []byte {
 // fewer than eight characters only a quarter stays. What is not UTF-8 never stays.
 func partialText(dst, src []byte) []byte {
 	hidden := 0
+	for _, c := range src {
+		if c >= utf8.RuneSelf {
+			return partialRunes(dst, src)
+		}
+		if !separators[c] {
+			hidden++
+		}
+	}
+	if hidden == 0 {
+		return append(dst, Masked...)
+	}
+	hidden -= keep(hidden)
+	at := len(dst)
+	dst = append(dst, src...)
+	for i, c := range dst[at:] {
+		if !separators[c] && (hidden > 0 || c < ' ' || c == 0x7f) {
+			dst[at+i] = '*'
+			hidden--
+		}
+	}
+	return dst
+}
+
+// partialRunes is partialText where there is more than ASCII.
+func partialRunes(dst, src []byte) []byte {
+	hidden := 0
 	for i := 0; i < len(src); {
 		r, size := utf8.DecodeRune(src[i:])
 		if !separator(r) {
@@ -76,6 +101,8 @@ func keep(n int) int {
 	return 4
 }
 
-// separator says that r only groups a value, and may stay where it is. The
-// list is short, for a secret may be made of signs.
-func separator(r rune) bool { return r < utf8.RuneSelf && strings.IndexByte(" -./:@()+", byte(r)) >= 0 }
+// separators only group a value, and may stay where they are. The list is short, for a
+// secret may be made of signs.
+var separators = [utf8.RuneSelf]bool{' ': true, '-': true, '.': true, '/': true, ':': true, '@': true, '(': true, ')': true, '+': true}
+
+func separator(r rune) bool { return r < utf8.RuneSelf && separators[r] }
