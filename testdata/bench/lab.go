@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 
 	"github.com/chaperone-dev/chaperone/testdata/servers"
@@ -17,6 +18,9 @@ type route struct {
 	client *servers.Cgroup // where the load runs; for Chaperone the enrolled one
 	proxy  *servers.Cgroup // nil: none
 }
+
+// others are the routes that are there all the time; Chaperone's comes and goes.
+var others = []string{"direct", "haproxy", "pgbouncer"}
 
 // lab is everything that runs while measuring.
 type lab struct {
@@ -64,9 +68,9 @@ func openLab(dir, binary string) (*lab, error) {
 		return l, err
 	}
 	for _, r := range []route{
-		{name: "direct", port: l.postgres.Port},
-		{name: "haproxy", port: l.haproxy.Port, proxy: l.haproxy.Cgroup},
-		{name: "pgbouncer", port: l.pgbouncer.Port, proxy: l.pgbouncer.Cgroup},
+		{name: others[0], port: l.postgres.Port},
+		{name: others[1], port: l.haproxy.Port, proxy: l.haproxy.Cgroup},
+		{name: others[2], port: l.pgbouncer.Port, proxy: l.pgbouncer.Cgroup},
 	} {
 		if err := l.add(r); err != nil {
 			return l, err
@@ -139,10 +143,15 @@ func (l *lab) withdraw() error {
 	if l.chaperone == nil {
 		return nil
 	}
-	gone := l.chaperone
+	gone, last := l.chaperone, len(l.clients)-1
 	l.chaperone = nil
-	l.routes = l.routes[:3]
-	return gone.Close()
+	err := gone.Close()
+	if len(l.routes) > len(others) {
+		client := l.clients[last]
+		l.routes, l.clients = l.routes[:len(others)], l.clients[:last]
+		err = errors.Join(err, client.Remove())
+	}
+	return errors.Join(err, os.RemoveAll(filepath.Join(l.dir, "chaperone")))
 }
 
 // Close ends every process and removes every cgroup.

@@ -37,15 +37,15 @@ func main() {
 	}
 	var o options
 	var quick bool
-	flag.IntVar(&o.rounds, "rounds", 12, "interleaved rounds")
-	flag.DurationVar(&o.slice, "slice", time.Second, "time per measurement")
+	flag.IntVar(&o.rounds, "rounds", 8, "interleaved rounds")
+	flag.DurationVar(&o.slice, "slice", 2*time.Second, "time per measurement")
 	flag.StringVar(&o.binary, "chaperone", "bin/chaperone", "the binary to measure; empty measures the other routes only")
 	flag.StringVar(&o.out, "o", "docs/benchmarks.md", "where the table goes; empty: only to the terminal")
 	flag.StringVar(&o.only, "only", "", "regular expression: only the cases whose name it matches")
 	flag.BoolVar(&quick, "quick", false, "two rounds, nothing written: does it run?")
 	flag.Parse()
 	if quick {
-		o.rounds, o.out = 2, ""
+		o.rounds, o.slice, o.out = 2, time.Second, ""
 	}
 	exit(run(o))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
@@ -30,14 +31,12 @@ func measure(l *lab, o options) (*report, error) {
 	if l.binary == "" {
 		return rep, rounds(l, o, rep)
 	}
-	before, err := connects(l, o)
-	if err != nil {
-		return nil, err
+	for range o.rounds {
+		if err := rep.connects(l); err != nil {
+			return nil, err
+		}
 	}
 	if err := l.enroll(); err != nil {
-		return nil, err
-	}
-	if rep.connectWith, err = connects(l, o); err != nil {
 		return nil, err
 	}
 	if rep.idle, err = idleMemory(l); err != nil {
@@ -46,12 +45,21 @@ func measure(l *lab, o options) (*report, error) {
 	if err := rounds(l, o, rep); err != nil {
 		return nil, err
 	}
-	if err := l.withdraw(); err != nil {
-		return nil, err
+	return rep, l.withdraw()
+}
+
+// connects times connect(2) of a process that is not enrolled, without the programs and with them.
+func (r *report) connects(l *lab) error {
+	without, err := connects(l)
+	if err != nil {
+		return err
 	}
-	after, err := connects(l, o)
-	rep.connectWithout = append(before, after...)
-	return rep, err
+	if err := l.enroll(); err != nil {
+		return err
+	}
+	with, err := connects(l)
+	r.connectWithout, r.connectWith = append(r.connectWithout, without), append(r.connectWith, with)
+	return errors.Join(err, l.withdraw())
 }
 
 // choose filters the loads by name.
