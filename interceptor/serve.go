@@ -217,7 +217,8 @@ func (s *Server) flow(origin flow.Origin) (flow.Flow, error) {
 func (s *Server) converse(ctx context.Context, c *Conn, p Protocol) error {
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	stop := context.AfterFunc(opening, func() { _ = c.Client.SetDeadline(time.Unix(1, 0)) })
+	client := c.Client // Open may put TLS in its place
+	stop := context.AfterFunc(opening, func() { _ = client.SetDeadline(time.Unix(1, 0)) })
 	engine, err := p.Open(opening, c)
 	if c.Server != nil {
 		defer c.Server.Close()
