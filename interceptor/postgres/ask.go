@@ -31,7 +31,7 @@ func (a asking) own() string {
 // call is repeated once the answer is there.
 func (e *engine) judge(w *walk, a asking) (*judged, bool, error) {
 	if e.asked != nil {
-		return e.taken(a)
+		return e.taken(w, a)
 	}
 	unsure := e.doubts(a)
 	if unsure != (doubts{}) && e.settles() {
@@ -70,14 +70,15 @@ func (e *engine) settles() bool {
 }
 
 // taken takes the answer to the question that is out, once it is there.
-func (e *engine) taken(a asking) (*judged, bool, error) {
+func (e *engine) taken(w *walk, a asking) (*judged, bool, error) {
 	j := e.asked
 	if !j.settled {
 		return nil, false, nil
 	}
 	e.asked = nil
 	if j.text != string(a.text) || j.partial != a.partial || !j.run.same(a.run) {
-		return nil, false, violation{"an answer to another question"}
+		// An error of the server's came meanwhile, and took along what the message stood for.
+		return e.judge(w, a)
 	}
 	if !a.partial && !j.named && j.answer.Reusable {
 		e.texts.keep(j)
