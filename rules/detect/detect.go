@@ -13,8 +13,8 @@
 // # Why
 //
 // They are written by hand, around a rare byte each (@, a digit, "eyJ"), and verify
-// what stands around it: 600 MB/s on rows of ids and timestamps where regular
-// expressions manage 3, and group shapes instead of digit counts keep UUIDs, hashes
+// what stands around it: on rows of ids and timestamps some seventy times as fast as
+// regular expressions, and group shapes instead of digit counts keep UUIDs, hashes
 // and timestamps out. A detector sees one field at a time: a value that
 // was split over two, or encoded, is not found. It is a net, not a wall.
 package detect

@@ -52,3 +52,16 @@ func TestLeavesAlone(t *testing.T) {
 		}
 	}
 }
+
+// A value is found right behind another one too: what was hidden does not hide its neighbour.
+func TestFindsNeighbours(t *testing.T) {
+	for _, c := range [][2]string{
+		{"+10000000", "+10000000"}, {"4111-1111-1111-1111", "-4111-1111-1111-1111"}, {"(415) 555-2671", "(415) 555-2671"},
+		{"4111 1111 1111 1111", "+49 30 901820"}, {"078-05-1120", "_078-05-1120"}, {pem, "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0."},
+	} {
+		out, n := All.Scrub(nil, []byte(c[0]+c[1]+" end"), mask.Mask{})
+		if n != 2 || bytes.ContainsAny(out, "0123456789") || !bytes.HasSuffix(out, []byte(" end")) {
+			t.Errorf("%q: %d found, %q", c, n, out)
+		}
+	}
+}

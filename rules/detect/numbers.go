@@ -1,7 +1,10 @@
 package detect
 
 // numbers looks at every group of digits for those detectors that start with one.
+// What stands behind a value, or behind one separator more, starts a text of its
+// own: no detector takes the value for a number that goes on to the left.
 func (s Set) numbers(src []byte, yield func(Span) bool) bool {
+	passed := 0 // bytes of the text that are no longer in src
 	for i := nextDigit(src, 0); i < len(src); {
 		end := i + 1
 		for end < len(src) && digit(src[end]) {
@@ -9,10 +12,14 @@ func (s Set) numbers(src []byte, yield func(Span) bool) bool {
 		}
 		found := s.number(src, i, end)
 		if found.End > 0 {
-			if !yield(found) {
+			if !yield(Span{passed + found.Start, passed + found.End, found.Kind}) {
 				return false
 			}
-			end = max(end, found.End)
+			end = found.End
+			if c := after(src, end); c == '-' || c == '.' || c == '_' {
+				end++
+			}
+			src, passed, end = src[end:], passed+end, 0
 		}
 		i = nextDigit(src, end)
 	}

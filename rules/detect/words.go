@@ -67,7 +67,7 @@ func jwts(src []byte, yield func(Span) bool) bool {
 		}
 		i += at
 		end := run(src, i, len(src), base64url)
-		if base64url(before(src, i)) || end-i < 10 || !bytes.HasPrefix(src[end:], []byte(".eyJ")) {
+		if base64url(before(src, i)) && !bytes.HasSuffix(src[:i], []byte("-----")) || end-i < 10 || !bytes.HasPrefix(src[end:], []byte(".eyJ")) {
 			i = end
 			continue
 		}
