@@ -66,8 +66,18 @@ func (p *Policy) maskKey(name string) []byte {
 	return h.Sum(nil)
 }
 
-// Masks says what is hidden from identity on target. It is never nil.
+// Masks says what is hidden from identity on target. It is never nil, and for one policy always
+// the same: what is made of it can be shared.
 func (p *Policy) Masks(identity, target string) *Masks {
+	key := [2]string{identity, target}
+	if all, ok := p.masked.Load(key); ok {
+		return all.(*Masks)
+	}
+	all, _ := p.masked.LoadOrStore(key, p.masksFor(identity, target))
+	return all.(*Masks)
+}
+
+func (p *Policy) masksFor(identity, target string) *Masks {
 	all := &Masks{headers: map[string]mask.Mask{}}
 	for i := range p.masks {
 		if m := &p.masks[i]; m.concerns(identity, target) {

@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -46,7 +47,7 @@ func nameOf(files []File) string {
 // Parse reads the files as one policy. The error, if any, is Complaints: all of
 // them. It compiles conditions, so it takes about a millisecond per rule.
 func Parse(files []File, options Options) (*Policy, error) {
-	p := &Policy{generation: options.Generation, key: options.Key}
+	p := &Policy{generation: options.Generation, key: options.Key, masked: &sync.Map{}}
 	l := &ledger{}
 	for _, f := range files {
 		r := &reader{ledger: l, file: f.Name, certificates: options.Certificates}

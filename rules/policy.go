@@ -15,6 +15,7 @@ package rules
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
@@ -33,6 +34,7 @@ type Policy struct {
 	byTarget map[string][]*rule // every target; in order, rules on "*" included
 	byGrant  map[[2]string]bool // identity and target
 	routes   []route            // most specific first
+	masked   *sync.Map          // [2]string, identity and target: *Masks
 }
 
 // Generation tells two policies of one daemon apart; it grows.

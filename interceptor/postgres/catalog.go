@@ -49,6 +49,13 @@ type catalog struct {
 	open    int    // sessions whose transaction has changed definitions, and is not over
 	snap    *snapshot
 	stuck   map[string]map[attribute]mask.Mask // by identity and target: once masked, always masked
+	views   map[seer]*view                     // of snap
+}
+
+// seer is whose masks a view is seen with.
+type seer struct {
+	who   string // identity and target
+	masks *rules.Masks
 }
 
 // attribute is one column of one relation.
@@ -143,11 +150,11 @@ func (c *catalog) publish(s *snapshot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.snap == nil || c.snap.version <= s.version {
-		c.snap = s
+		c.snap, c.views = s, nil
 	}
 }
 
-// view is a snapshot seen with one identity's masks. It belongs to one session.
+// view is a snapshot seen with one identity's masks. Once made it is not changed.
 type view struct {
 	snap    *snapshot
 	masks   *rules.Masks
@@ -161,8 +168,32 @@ type view struct {
 	watched map[string]bool // names of relations where reading does
 }
 
-// see applies masks to a snapshot.
+// see gives the view of a snapshot with masks. It is made once.
 func (c *catalog) see(s *snapshot, who string, masks *rules.Masks) *view {
+	by := seer{who, masks}
+	c.mu.Lock()
+	v := c.views[by]
+	c.mu.Unlock()
+	if v != nil && v.snap == s {
+		return v
+	}
+	v = c.apply(s, who, masks)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.snap == s {
+		if c.views == nil || len(c.views) >= maxViews {
+			c.views = map[seer]*view{}
+		}
+		c.views[by] = v
+	}
+	return v
+}
+
+// maxViews bounds the views of one snapshot: policies that are gone leave theirs behind.
+const maxViews = 256
+
+// apply applies masks to a snapshot.
+func (c *catalog) apply(s *snapshot, who string, masks *rules.Masks) *view {
 	v := &view{snap: s, masks: masks, hidden: map[uint32]bool{}, tainted: map[uint32]bool{}, derived: map[uint32]bool{}, names: map[string]bool{}, views: map[string]bool{},
 		stirred: map[string]bool{}, watched: map[string]bool{}}
 	c.mu.Lock()
@@ -189,6 +220,7 @@ func (c *catalog) see(s *snapshot, who string, masks *rules.Masks) *view {
 		if v.taints(oid, 0) {
 			v.names[r.name] = true
 		}
+		v.derives(oid, 0) // the last that writes to the view
 		if !r.plain() && oid >= firstUser {
 			v.views[r.name] = true
 		}
@@ -260,18 +292,20 @@ func (v *view) taints(oid uint32, depth int) bool {
 	if t, known := v.tainted[oid]; known {
 		return t
 	}
+	if v.snap.relations[oid] == nil {
+		return true
+	}
 	t := v.look(oid, depth)
 	v.tainted[oid] = t
 	return t
 }
 
 func (v *view) look(oid uint32, depth int) bool {
-	r := v.snap.relations[oid]
-	if r == nil || depth > maxDepth {
+	if depth > maxDepth {
 		return true
 	}
 	if oid < firstUser {
-		return leaks(r)
+		return leaks(v.snap.relations[oid])
 	}
 	return v.hidden[oid] || v.derives(oid, depth)
 }

@@ -52,7 +52,7 @@ func (e *engine) copyPlan(j *judged) (c *copying, why string) {
 	switch {
 	case e.dirty || e.view == nil:
 		return nil, "the shape of what it copies is not known at this moment; try again outside of a transaction that changes definitions"
-	case e.view.clean(j.reading):
+	case e.gist(j).clean:
 		return c, ""
 	case len(j.reading.Statements) != 1 || to.Query != "":
 		return nil, "it copies from a relation with masked columns by a query; copy the table itself, or SELECT from it"

@@ -20,7 +20,7 @@ const (
 )
 
 // judged is a text with what was read in it and what became of it. Once settled
-// it is not changed.
+// it is not changed, but for its gist.
 type judged struct {
 	text    string
 	partial bool   // text is only how it begins
@@ -33,6 +33,7 @@ type judged struct {
 	doubted bool // reading knows nothing, for a reason of ours
 	named   bool // it runs what a name stands for, which may change
 	traits  traits
+	gist    gist // under the engine's lock
 }
 
 // traits are what running a text means for the session.

@@ -98,16 +98,23 @@ func (e *engine) shape(w *walk, o *owed, typ byte, size int) (bool, error) {
 	if w.left() < size {
 		return false, nil
 	}
-	if err := wire.RowDescription(&e.fields, w.in[w.pos+wire.HeaderSize:w.pos+size]); err != nil {
-		return false, violation{"the server sent a bad shape"}
-	}
+	body := w.in[w.pos+wire.HeaderSize : w.pos+size]
 	e.recheck()
 	clean := e.clean(o.stmt)
+	if clean && e.remembers(o.stmt, body, p) {
+		return true, nil
+	}
+	if err := wire.RowDescription(&e.fields, body); err != nil {
+		return false, violation{"the server sent a bad shape"}
+	}
 	for i := range e.fields.Fields {
 		c := e.column(&e.fields.Fields[i], clean)
 		p.columns = append(p.columns, c)
 		p.busy = p.busy || c.action != passes
 		p.told = p.told || c.action == hidden && e.excuse(o.stmt)
+	}
+	if clean {
+		e.remember(o.stmt, body, p)
 	}
 	return true, nil
 }
@@ -115,7 +122,7 @@ func (e *engine) shape(w *walk, o *owed, typ byte, size int) (bool, error) {
 // excuse tells the client that values are hidden only because definitions are changing, if
 // that is so: a count that reads 0 is no count.
 func (e *engine) excuse(s *statement) bool {
-	if !e.dirty || e.view == nil || s == nil || !s.known || s.renamed || !e.view.clean(s.j.reading) {
+	if !e.dirty || e.view == nil || s == nil || !s.known || s.renamed || !e.gist(s.j).clean {
 		return false
 	}
 	e.Tell("chaperone: values of this result are hidden, since definitions of this database are changing at this moment; run the statement again in a while")
@@ -134,7 +141,7 @@ func (e *engine) clean(s *statement) bool {
 	if !e.s.Masks.HasColumns() {
 		return true
 	}
-	return s != nil && s.known && !s.renamed && !e.dirty && e.view != nil && e.view.clean(s.j.reading) &&
+	return s != nil && s.known && !s.renamed && !e.dirty && e.gist(s.j).clean &&
 		!(e.laundered && showsSettings(s.j.reading))
 }
 
@@ -249,7 +256,7 @@ func (e *engine) unshowable(j *judged, p *plan) *refusal {
 	if p != nil {
 		p.copying = c
 	}
-	if why == "" && e.s.Masks.HasColumns() && (e.view == nil || !e.view.clean(j.reading)) {
+	if why == "" && e.s.Masks.HasColumns() && !e.gist(j).clean {
 		if why = e.sinking(j.reading); why == "" && e.view != nil && slices.ContainsFunc(j.reading.Statements, e.carriesOff) {
 			why = "it would copy masked values to where no mask names them"
 		}

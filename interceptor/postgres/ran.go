@@ -1,11 +1,5 @@
 package postgres
 
-import (
-	"slices"
-
-	"github.com/chaperone-dev/chaperone/pkg/sqlread"
-)
-
 // ran notes that a text was sent to be run.
 func (e *engine) ran(j *judged) {
 	t := j.traits
@@ -41,28 +35,10 @@ func (e *engine) ran(j *judged) {
 	if j.reading != nil {
 		e.prepared.note(j.reading, e.statements)
 	}
-	if t&renames != 0 || e.unseenCode(j) {
+	if t&renames != 0 || e.s.Masks.HasColumns() && e.gist(j).unseen {
 		e.renames++
 		e.prepared.doubt()
 	}
-}
-
-// unseenCode says that what is read and masked may run code that its text does not show: triggers,
-// rules, and what views are made of.
-func (e *engine) unseenCode(j *judged) bool {
-	switch {
-	case !e.s.Masks.HasColumns() || j.reading == nil:
-		return false
-	case e.view == nil:
-		return true
-	case len(e.view.snap.functions) == 0:
-		return false
-	case j.reading.Changes:
-		return true
-	}
-	return slices.ContainsFunc(j.reading.Statements, func(s sqlread.Statement) bool {
-		return e.view.calls(&s) || slices.ContainsFunc(s.Relations, func(n sqlread.Name) bool { return e.view.views[n.Name] })
-	})
 }
 
 // ends says that an owed entry is the last of its batch.
