@@ -10,18 +10,25 @@ import (
 // gist is what a view says of a text. Both stay as they are, so it is found once
 // however often the text runs.
 type gist struct {
-	view    *view
+	view    uint64 // its number: what is not used keeps no old view
 	reading *sqlread.Reading
 	clean   bool // see view.clean
 	unseen  bool // see view.hidesCode
+}
 
-	described []byte // the last RowDescription of its result, and what was made of it
+// shape is what was made of the last description of a text's result.
+type shape struct {
+	view      uint64
+	described []byte // the RowDescription's body
 	columns   []column
 	busy      bool
 }
 
-// maxDescribed is the longest RowDescription that is remembered, in bytes.
-const maxDescribed = 1 << 10
+// Bounds of what is remembered: of one RowDescription in bytes, and of texts.
+const (
+	maxDescribed = 1 << 10
+	maxShapes    = 128
+)
 
 // sure says that what is decided now of a clean statement's result is decided again for as long as the
 // view is the session's.
@@ -34,31 +41,35 @@ func (e *engine) remembers(s *statement, body []byte, p *plan) bool {
 	if !e.sure(s) {
 		return false
 	}
-	g := e.gist(s.j)
-	if g.described == nil || !bytes.Equal(g.described, body) {
+	was, ok := e.shapes[s.j]
+	if !ok || was.view != e.view.number || !bytes.Equal(was.described, body) {
 		return false
 	}
-	p.columns, p.busy = g.columns, g.busy
+	p.columns, p.busy = was.columns, was.busy
 	return true
 }
 
 // remember keeps what was made of a description.
 func (e *engine) remember(s *statement, body []byte, p *plan) {
-	if len(body) <= maxDescribed && e.sure(s) {
-		g := e.gist(s.j)
-		g.described, g.columns, g.busy = append(g.described[:0], body...), slices.Clip(p.columns), p.busy
+	if len(body) > maxDescribed || !e.sure(s) {
+		return
 	}
+	if e.shapes == nil || len(e.shapes) >= maxShapes {
+		e.shapes = map[*judged]shape{}
+	}
+	e.shapes[s.j] = shape{e.view.number, bytes.Clone(body), slices.Clip(p.columns), p.busy}
 }
 
 // gist gives what the session's view says of a text. Without a view nothing is known.
 func (e *engine) gist(j *judged) *gist {
-	if g := &j.gist; g.view != e.view || g.reading != j.reading || e.view == nil {
-		*g = gist{view: e.view, reading: j.reading, unseen: j.reading != nil}
-		if e.view != nil {
-			g.clean, g.unseen = e.view.clean(j.reading), e.view.hidesCode(j.reading)
-		}
+	g := &j.gist
+	switch {
+	case e.view == nil:
+		*g = gist{unseen: j.reading != nil}
+	case g.view != e.view.number || g.reading != j.reading:
+		*g = gist{e.view.number, j.reading, e.view.clean(j.reading), e.view.hidesCode(j.reading)}
 	}
-	return &j.gist
+	return g
 }
 
 // hidesCode says that what is read and masked may run code that its text does not show: triggers,

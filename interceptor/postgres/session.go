@@ -92,6 +92,7 @@ type engine struct {
 	load      *loader
 	retry     time.Time // not to load before
 	fields    pgproto3.RowDescription
+	shapes    map[*judged]shape // of results, by what they come from
 	scratch   []byte
 	cell      []byte // one masked value
 	hidden    int    // fields, in this Feed
