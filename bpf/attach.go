@@ -50,6 +50,9 @@ func (d *Door) Enroll(path string, id uint32) error {
 	if err := d.useLevel(depth); err != nil {
 		return fmt.Errorf("enroll %s: %w", path, err)
 	}
+	if err := d.mark(cgroup); err != nil {
+		return fmt.Errorf("enroll %s: %w", path, err)
+	}
 	before := d.numberOf(cgroup)
 	if err := d.maps[captureMapEnrolled].Put(cgroup, id); err != nil {
 		return fmt.Errorf("enroll %s: %w", path, err)
@@ -79,6 +82,46 @@ func (d *Door) useLevel(depth int) error {
 		return err
 	}
 	return d.maps[captureMapLevels].Put(uint32(0), used|1<<depth)
+}
+
+// mark has the root's programs look a cgroup up. mu is held.
+func (d *Door) mark(cgroup uint64) error {
+	marks := d.maps[captureMapMarks]
+	word, bit := placeOf(cgroup, marks.MaxEntries())
+	var bits uint64
+	if err := marks.Lookup(word, &bits); err != nil {
+		return err
+	}
+	return marks.Put(word, bits|bit)
+}
+
+// markAll marks what an earlier daemon enrolled, and takes the marks of what is gone away.
+// Nobody else has the maps: Open is not done.
+func (d *Door) markAll() error {
+	marks := d.maps[captureMapMarks]
+	all := make([]uint64, marks.MaxEntries())
+	var cgroup uint64
+	var id uint32
+	known := d.maps[captureMapEnrolled].Iterate()
+	for known.Next(&cgroup, &id) {
+		word, bit := placeOf(cgroup, marks.MaxEntries())
+		all[word] |= bit
+	}
+	if err := known.Err(); err != nil {
+		return err
+	}
+	for word, bits := range all {
+		if err := marks.Put(uint32(word), bits); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// placeOf is where a cgroup's bit is among so many words of marks.
+func placeOf(cgroup uint64, words uint32) (word uint32, bit uint64) {
+	at := cgroup % (uint64(words) * 64)
+	return uint32(at / 64), 1 << (at % 64)
 }
 
 func number(id uint32) string { return strconv.FormatUint(uint64(id), 10) }

@@ -43,7 +43,9 @@ type attachment struct {
 	at      ebpf.AttachType
 }
 
-// atRoot decide by the current task, or serve every turned socket.
+// atRoot decide by the current task, or serve every turned socket. Processes that are not enrolled pay
+// for these only: BenchmarkConnectOfOthers. Neither kind can do with enrolled cgroups: a socket made before the
+// enrollment, or handed over, runs the programs of the cgroup it was made in.
 var atRoot = []attachment{
 	{captureProgHandover, ebpf.AttachCGroupSockOps},
 	{captureProgGetpeername4, ebpf.AttachCgroupInet4GetPeername},
@@ -158,6 +160,9 @@ func (d *Door) openMaps() error {
 			return fmt.Errorf("map %s: %w", name, err)
 		}
 	}
+	if err := d.markAll(); err != nil {
+		return fmt.Errorf("mark what is enrolled: %w", err)
+	}
 	return nil
 }
 
@@ -181,7 +186,7 @@ func (d *Door) openMap(name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 // connectionMaps hold what is remembered of connections, for as long as they live.
 var connectionMaps = []string{captureMapOrigins, captureMapArrivals, captureMapAccepted, captureMapHandovers}
 
-var sharedMaps = []string{captureMapOrigins, captureMapArrivals, captureMapAccepted, captureMapHandovers, captureMapEnrolled, captureMapLevels, captureMapCounts}
+var sharedMaps = []string{captureMapOrigins, captureMapArrivals, captureMapAccepted, captureMapHandovers, captureMapEnrolled, captureMapLevels, captureMapMarks, captureMapCounts}
 
 // netnsCookie identifies the network namespace of the calling thread.
 func netnsCookie() (uint64, error) {

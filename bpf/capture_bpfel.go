@@ -80,6 +80,7 @@ const (
 	captureMapEnrolled      = "enrolled"
 	captureMapHandovers     = "handovers"
 	captureMapLevels        = "levels"
+	captureMapMarks         = "marks"
 	captureMapOrigins       = "origins"
 	captureProgBind4        = "bind4"
 	captureProgBind6        = "bind6"
@@ -166,6 +167,7 @@ type captureMapSpecs struct {
 	Enrolled  *ebpf.MapSpec `ebpf:"enrolled"`
 	Handovers *ebpf.MapSpec `ebpf:"handovers"`
 	Levels    *ebpf.MapSpec `ebpf:"levels"`
+	Marks     *ebpf.MapSpec `ebpf:"marks"`
 	Origins   *ebpf.MapSpec `ebpf:"origins"`
 }
 
@@ -204,6 +206,7 @@ type captureMaps struct {
 	Enrolled  *ebpf.Map `ebpf:"enrolled"`
 	Handovers *ebpf.Map `ebpf:"handovers"`
 	Levels    *ebpf.Map `ebpf:"levels"`
+	Marks     *ebpf.Map `ebpf:"marks"`
 	Origins   *ebpf.Map `ebpf:"origins"`
 }
 
@@ -215,6 +218,7 @@ func (m *captureMaps) Close() error {
 		m.Enrolled,
 		m.Handovers,
 		m.Levels,
+		m.Marks,
 		m.Origins,
 	)
 }

@@ -4,6 +4,8 @@
 
 #include "words.h"
 
+#define MARKS 65536 /* bits: four for each cgroup that can be enrolled */
+
 /* Written by connect on the client's socket, read by getpeername and the
  * handover. An entry dies with its socket; nothing evicts it. */
 struct {
@@ -59,6 +61,16 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } levels SEC(".maps");
+
+/* Which ids may be in enrolled: bit id % MARKS, so that a process that is not enrolled pays for no
+ * lookup there. Written by the daemon before it enrolls, read by the programs at the root. A bit
+ * that stands for nothing any more costs a lookup; they are taken back when a daemon opens the maps. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MARKS / 64);
+	__type(key, __u32);
+	__type(value, __u64);
+} marks SEC(".maps");
 
 /* Written here, read by the daemon, which makes the entries at enrollment. */
 struct {

@@ -190,6 +190,76 @@ func TestARestartTakesOverWithoutLosingAnyone(t *testing.T) {
 	}
 }
 
+// An older version pinned no marks: its enrollments hold from Open on, for sockets that only the root's
+// programs see. What is marked and not enrolled is forgotten.
+func TestMarksAreMadeOfWhatIsEnrolled(t *testing.T) {
+	h := newHouse(t)
+	h.stop()
+	pid, tell := start(t, "older", "tcp", "203.0.113.9:5432")
+	move(t, pid, h.cgroup)
+	cgroup, err := cgroupID(h.cgroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.mark(cgroup + 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, gone := range []bool{false, true} {
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if gone {
+			if err := os.Remove(h.pin("maps", captureMapMarks)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if h.Door, err = Open(h.options); err != nil {
+			t.Fatal(err)
+		}
+		for id, want := range map[uint64]bool{cgroup: true, cgroup + 1: false} {
+			if got := marked(t, h.Door, id); got != want {
+				t.Errorf("with the older marks gone (%v), cgroup %d is marked: %v", gone, id, got)
+			}
+		}
+	}
+	defer h.Close()
+	h = &house{Door: h.Door, cgroup: h.cgroup, port: h.port, l4: listenOn(t, h.l4.Addr().String()), l6: listenOn(t, h.l6.Addr().String())}
+	h.open()
+	defer h.stop()
+	if got := tell(); got != "203.0.113.9:5432 peer 203.0.113.9:5432" {
+		t.Errorf("a socket older than the enrollment: %q", got)
+	}
+}
+
+func marked(t *testing.T, d *Door, cgroup uint64) bool {
+	t.Helper()
+	word, bit := placeOf(cgroup, d.maps[captureMapMarks].MaxEntries())
+	var bits uint64
+	if err := d.maps[captureMapMarks].Lookup(word, &bits); err != nil {
+		t.Fatal(err)
+	}
+	return bits&bit != 0
+}
+
+// A mark is shared: a cgroup that has another's is looked up, and is not enrolled by it.
+func TestAMarkAloneEnrollsNobody(t *testing.T) {
+	h := newHouse(t)
+	other := makeCgroup(t, fmt.Sprintf("chaperone-test-marked-%d", h.port))
+	cgroup, err := cgroupID(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.mark(cgroup); err != nil {
+		t.Fatal(err)
+	}
+	if got := run(t, other, "sendto", "127.0.0.1:9"); got != "sent" {
+		t.Errorf("a datagram: %q", got)
+	}
+	if got := run(t, h.cgroup, "sendto", "127.0.0.1:9"); got != "EPERM" {
+		t.Errorf("a datagram of an enrolled process: %q", got)
+	}
+}
+
 // The registry is lost, and the cgroup is enrolled again.
 func TestANewNumberTakesTheOldOnesPlace(t *testing.T) {
 	h := newHouse(t)

@@ -35,26 +35,38 @@ static __always_inline int deny(__u32 who, __u32 why)
 	return DENY;
 }
 
+/* Whether a cgroup may be enrolled. Not knowing is a yes: it will be looked up. */
+static __always_inline int marked(__u64 cgroup)
+{
+	__u32 word = cgroup % MARKS / 64;
+	__u64 *bits = bpf_map_lookup_elem(&marks, &word);
+
+	return !bits || *bits >> cgroup % 64 & 1;
+}
+
 /* The enrollment that decides: this load's; at the root the innermost
  * enrolled cgroup of the current task, 0 for none. */
 static __always_inline __u32 deciding(void)
 {
-	__u32 found = 0, zero = 0, *used;
+	__u32 found = 0, zero = 0, below, *used;
 
 	if (enrollment)
 		return enrollment;
 	used = bpf_map_lookup_elem(&levels, &zero);
-	if (!used || !*used)
+	if (!used)
 		return 0;
-	for (int level = 1; level <= MAX_DEPTH; level++) {
+	below = *used >> 1;
+	for (int level = 1; level <= MAX_DEPTH && below; level++, below >>= 1) {
 		__u64 id;
 		__u32 *who;
 
-		if (!(*used >> level & 1))
+		if (!(below & 1))
 			continue;
 		id = bpf_get_current_ancestor_cgroup_id(level);
 		if (!id)
 			break;
+		if (!marked(id))
+			continue;
 		who = bpf_map_lookup_elem(&enrolled, &id);
 		if (who)
 			found = *who;
