@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,58 @@ func TestSyncAmidCopyDataShiftsNoResult(t *testing.T) {
 				leaksIn(t, "the tape", w.tapes.everything(interceptor.TapeDown))
 			})
 		}
+	}
+}
+
+// A copy into a view fails as soon as it has begun: the server then heeds the Sync that it would else have
+// ignored as part of the data.
+func TestACopyThatFailsAtOnceShiftsNoResult(t *testing.T) {
+	sync, done := &pgproto3.Sync{}, &pgproto3.CopyDone{}
+	into := []pgproto3.FrontendMessage{parse("", "copy shows from stdin"), bind("", ""), execute("")}
+	peek := []pgproto3.FrontendMessage{parse("", nosy), bind("", ""), execute(""), sync}
+	look := []pgproto3.FrontendMessage{parse("", tame), bind("", ""), execute(""), sync}
+	for name, pipeline := range map[string][][]pgproto3.FrontendMessage{
+		"behind the end":         {into, {sync, done}, peek, look},
+		"behind two Syncs":       {into, {sync, sync, done}, peek, look, look},
+		"behind a Sync":          {into, {sync, done, sync}, peek, look, look},
+		"behind an end too many": {into, {sync, done, done}, peek, look},
+		"in a simple Query":      {{simple("copy shows from stdin"), sync, done}, peek, look, look},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := secretly(t, "redact")
+			a := attack(t, w, "")
+			a.send(into[0], sync, parse("", nosy), sync, parse("", tame), sync) // what is known is not asked again
+			a.until(3)
+			a.send(append(slices.Concat(pipeline...), &pgproto3.Terminate{})...)
+			a.until(100)
+			leaksIn(t, "the wire", a.got.String())
+			leaksIn(t, "the tape", w.tapes.everything(interceptor.TapeDown))
+		})
+	}
+}
+
+// libpq sends a Sync with each Execute, and another when it ends the data.
+func TestACopyThatFailsAtOnceLeavesTheSessionUsable(t *testing.T) {
+	for name, masked := range map[string]bool{"without masks": false, "with masks": true} {
+		t.Run(name, func(t *testing.T) {
+			w := secretly(t, "redact")
+			if !masked {
+				w = watch(t, "full", "-")
+			}
+			a, sync := attack(t, w, ""), &pgproto3.Sync{}
+			for _, ends := range [][]pgproto3.FrontendMessage{nil, {&pgproto3.CopyFail{}, sync}, {&pgproto3.CopyData{Data: []byte("1\n")}, &pgproto3.CopyDone{}, sync}} {
+				a.send(parse("", "copy shows from stdin"), bind("", ""), shapeOf(""), execute(""), sync)
+				if said := a.until(1); strings.Contains(said, "end") || said == "" {
+					t.Fatal("the copy:", said)
+				}
+				if a.send(ends...); ends != nil {
+					if said := a.until(1); said != "" {
+						t.Fatal("its end:", said)
+					}
+				}
+				a.alive()
+			}
+		})
 	}
 }
 

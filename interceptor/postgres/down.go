@@ -117,6 +117,8 @@ func (e *engine) answered(w *walk, typ byte, size int) (bool, error) {
 		}
 	case '1':
 		e.carriedOut(o)
+	case 'C':
+		e.early = 0
 	case 'c':
 		if !e.copyOut {
 			return false, violation{"the server ended a copy that was not"}
@@ -221,6 +223,7 @@ func (e *engine) copies(w *walk, o *owed, typ byte, size int) (bool, error) {
 	}
 	e.copyIn = !ended
 	e.done += dropped // nothing answers them
+	e.early, e.spare = dropped, 0
 	return true, nil
 }
 
@@ -233,8 +236,8 @@ func (e *engine) readyAgain(w *walk, size int) (bool, error) {
 		return false, nil
 	}
 	o := e.queue.first()
-	if o == nil || o.step != stepSync && o.step != stepQuery && o.step != stepFunction || e.copyIn || e.copyOut {
-		return false, violation{"the server is ready when nobody asked"}
+	if o == nil || !e.ends(o) || e.copyIn || e.copyOut {
+		return e.readyEarly(w, size)
 	}
 	swallow := o.swallow
 	e.status = w.in[w.pos+5]
@@ -252,6 +255,35 @@ func (e *engine) readyAgain(w *walk, size int) (bool, error) {
 	e.settled()
 	e.receive(w, size, swallow)
 	return true, nil
+}
+
+// readyEarly takes a ReadyForQuery that answers a Sync ahead of copy data, which the server did not come
+// to read before the copy failed. Where a later Sync was taken to be answered by it, this one is for that.
+func (e *engine) readyEarly(w *walk, size int) (bool, error) {
+	if e.spare == 0 || e.copyIn || e.copyOut {
+		return false, violation{"the server is ready when nobody asked"}
+	}
+	e.spare--
+	e.status = w.in[w.pos+5]
+	if e.queue.n == 0 {
+		e.discard = false
+	}
+	e.receive(w, size, false)
+	return true, nil
+}
+
+// copyFailed notes that a copy failed of which the server may not have read all. Where it skips to is
+// not known then: to a Sync ahead of the data, or the one behind it. Between the two nothing may stand that it
+// would run in the one case only.
+func (e *engine) copyFailed(o *owed) error {
+	if e.early == 0 {
+		return nil
+	}
+	e.spare, e.early = e.early, 0
+	if o != nil && o.step == stepExecute && e.queue.runsOn() {
+		return violation{"statements behind a copy that failed, and no Sync between"}
+	}
+	return nil
 }
 
 // tuned takes a ParameterStatus.
@@ -272,6 +304,9 @@ func (e *engine) failed(w *walk, size int) (bool, error) {
 	o := e.queue.first()
 	if o != nil && (o.refusal != nil || o.vouches != nil) {
 		return e.failedAsMeant(w, o, size)
+	}
+	if err := e.copyFailed(o); err != nil {
+		return false, err
 	}
 	if ok, err := e.scrub(w, o, 'E', size); !ok || err != nil {
 		return false, err

@@ -100,3 +100,13 @@ func (q *queue) copyIn() (dropped int, ended, ok bool) {
 	q.n = kept
 	return dropped, ended, true
 }
+
+// runsOn says that between the first entry and the next Sync stands more than the end of copy data.
+func (q *queue) runsOn() bool {
+	for i := 1; i < q.n && q.at(i).step != stepSync; i++ {
+		if q.at(i).step != stepCopyEnd {
+			return true
+		}
+	}
+	return false
+}

@@ -53,6 +53,8 @@ type engine struct {
 	copyIn   bool
 	copyOut  bool
 	fed      bool // copy data was sent, and not its end
+	early    int  // Syncs that the server ignores as part of copy data, unless the copy fails before it reads them
+	spare    int  // of a copy that has failed: so many more ReadyForQuery may come than are owed
 	stalled  bool // Up waits for the queue
 	drain    bool // until it is empty
 	batching bool // extended messages were sent, and no Sync since: the server may be in a transaction of theirs

@@ -160,6 +160,9 @@ func (e *engine) upCopying(w *walk, typ byte, size int) (bool, error) {
 		if typ == 'S' && e.fed {
 			return false, violation{"a Sync amid copy data"}
 		}
+		if typ == 'S' {
+			e.early++
+		}
 		if size != wire.HeaderSize {
 			return false, violation{"a body where none belongs"}
 		}
