@@ -79,18 +79,19 @@ type snapshot struct {
 	relations map[uint32]*relation
 	columns   map[attribute]attributeIs
 	parents   map[uint32][]uint32
-	uses      map[uint32][]uint32 // view: relations
-	rules     map[uint32][]uint32 // relation: those that its rules for writing name, itself among them
-	computed  map[uint32]bool     // view: it calls functions that are not the system's
-	functions map[string]bool     // names of functions that are not the system's
-	operators map[string]bool     // names of operators that are neither the system's nor an extension's machine code
-	ofRows    map[string]bool     // names of such functions that take a row: r.f calls them
-	types     map[string]bool     // names of types whose values run code of users
-	odd       map[uint32]bool     // relations with columns of such types
-	casts     bool                // any type may be one
-	lively    map[uint32]bool     // relations where writing runs code of users; true: reading too
-	alters    map[string]bool     // functions that may change definitions
-	lurks     bool                // and one of them may run without being named
+	generated map[attribute][]int16 // the columns of its row that a column is computed from
+	uses      map[uint32][]uint32   // view: relations
+	rules     map[uint32][]uint32   // relation: those that its rules for writing name, itself among them
+	computed  map[uint32]bool       // view: it calls functions that are not the system's
+	functions map[string]bool       // names of functions that are not the system's
+	operators map[string]bool       // names of operators that are neither the system's nor an extension's machine code
+	ofRows    map[string]bool       // names of such functions that take a row: r.f calls them
+	types     map[string]bool       // names of types whose values run code of users
+	odd       map[uint32]bool       // relations with columns of such types
+	casts     bool                  // any type may be one
+	lively    map[uint32]bool       // relations where writing runs code of users; true: reading too
+	alters    map[string]bool       // functions that may change definitions
+	lurks     bool                  // and one of them may run without being named
 }
 
 type relation struct {
@@ -161,13 +162,14 @@ type view struct {
 	snap    *snapshot
 	masks   *rules.Masks
 	columns map[attribute]mask.Mask
-	hidden  map[uint32]bool // relations with columns that masks name
-	tainted map[uint32]bool // memo of taints
-	derived map[uint32]bool // memo of derives
-	views   map[string]bool // names of relations that are not plain tables
-	names   map[string]bool // names of relations that may show masked values, in any schema
-	stirred map[string]bool // names of relations where writing runs code of users
-	watched map[string]bool // names of relations where reading does
+	hidden  map[uint32]bool    // relations with columns that masks name
+	made    map[attribute]bool // columns that are generated from such columns
+	tainted map[uint32]bool    // memo of taints
+	derived map[uint32]bool    // memo of derives
+	views   map[string]bool    // names of relations that are not plain tables
+	names   map[string]bool    // names of relations that may show masked values, in any schema
+	stirred map[string]bool    // names of relations where writing runs code of users
+	watched map[string]bool    // names of relations where reading does
 }
 
 // see gives the view of a snapshot with masks. It is made once.
@@ -199,7 +201,7 @@ const maxViews = 256
 
 // apply applies masks to a snapshot.
 func (c *catalog) apply(s *snapshot, who string, masks *rules.Masks) *view {
-	v := &view{number: viewed.Add(1), snap: s, masks: masks, hidden: map[uint32]bool{}, tainted: map[uint32]bool{}, derived: map[uint32]bool{}, names: map[string]bool{}, views: map[string]bool{},
+	v := &view{number: viewed.Add(1), snap: s, masks: masks, hidden: map[uint32]bool{}, made: map[attribute]bool{}, tainted: map[uint32]bool{}, derived: map[uint32]bool{}, names: map[string]bool{}, views: map[string]bool{},
 		stirred: map[string]bool{}, watched: map[string]bool{}}
 	c.mu.Lock()
 	if c.stuck == nil {
@@ -221,6 +223,7 @@ func (c *catalog) apply(s *snapshot, who string, masks *rules.Masks) *view {
 	}
 	c.mu.Unlock()
 	v.bequeath()
+	c.stick(stuck, v.generate())
 	for oid, r := range s.relations {
 		if v.taints(oid, 0) {
 			v.names[r.name] = true
@@ -253,6 +256,29 @@ func (v *view) named(oid uint32, column string, depth int) (mask.Mask, bool) {
 		}
 	}
 	return mask.Mask{}, false
+}
+
+// generate finds the columns that are generated from masked ones, and no mask names.
+func (v *view) generate() (found []attribute) {
+	for a, from := range v.snap.generated {
+		if _, named := v.named(a.relation, v.snap.columns[a].name, 0); named {
+			continue
+		}
+		if slices.ContainsFunc(from, func(n int16) bool { _, hides := v.columns[attribute{a.relation, n}]; return hides }) {
+			v.made[a] = true
+			found = append(found, a)
+		}
+	}
+	return found
+}
+
+// stick keeps generated columns masked, should they become columns like others (DROP EXPRESSION).
+func (c *catalog) stick(stuck map[attribute]mask.Mask, made []attribute) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range made {
+		stuck[a] = mask.Mask{Op: mask.Redact}
+	}
 }
 
 // heir is a column by its name.

@@ -115,7 +115,7 @@ func (e *engine) copyColumns(oid uint32, named []string) ([]column, bool) {
 	var numbers []int16
 	byName := map[string]int16{}
 	for a, d := range v.snap.columns {
-		if a.relation == oid {
+		if _, computed := v.snap.generated[a]; a.relation == oid && !computed { // COPY leaves these out
 			numbers = append(numbers, a.number)
 			byName[d.name] = a.number
 		}

@@ -26,6 +26,7 @@ where p.oid operator(pg_catalog.>=) '16384'::pg_catalog.oid and p.pronargs opera
 and t.typtype operator(pg_catalog.=) any (array['c','p','d']::pg_catalog."char"[])`,
 	lively(),
 	peculiar(),
+	generated(),
 }
 
 // fromExtension is a condition: an object came with an extension, and its function is the
@@ -117,4 +118,17 @@ where a.attrelid operator(pg_catalog.>=) '16384'::pg_catalog.oid and a.attnum op
 select pg_catalog.convert_to(t.typname::pg_catalog.text, 'UTF8'), t.typrelid from peculiar p join pg_catalog.pg_type t on t.oid operator(pg_catalog.=) p.oid
 union all select ''::pg_catalog.bytea, '0'::pg_catalog.oid from pg_catalog.pg_cast k where ` + cast + notShipped + `
 and castsource operator(pg_catalog.<) '16384'::pg_catalog.oid and casttarget operator(pg_catalog.<) '16384'::pg_catalog.oid`
+}
+
+// generated are the columns whose values are computed from others of their row, each with one of these
+// at a time; with 0 where it is computed from none. Servers note what they are computed from as that of the
+// column or (from 15 on) of its expression.
+func generated() string {
+	return `select a.attrelid, a.attnum, coalesce(d.refobjsubid, '0'::pg_catalog.int4) from pg_catalog.pg_attribute a
+left join pg_catalog.pg_attrdef f on f.adrelid operator(pg_catalog.=) a.attrelid and f.adnum operator(pg_catalog.=) a.attnum
+left join pg_catalog.pg_depend d on d.refclassid operator(pg_catalog.=) '1259'::pg_catalog.oid and d.refobjid operator(pg_catalog.=) a.attrelid
+and d.refobjsubid operator(pg_catalog.>) 0 and d.refobjsubid operator(pg_catalog.<>) a.attnum
+and (d.classid operator(pg_catalog.=) '2604'::pg_catalog.oid and d.objid operator(pg_catalog.=) f.oid
+or d.classid operator(pg_catalog.=) '1259'::pg_catalog.oid and d.objid operator(pg_catalog.=) a.attrelid and d.objsubid operator(pg_catalog.=) a.attnum)
+where a.attgenerated operator(pg_catalog.<>) ''::pg_catalog."char" and not a.attisdropped`
 }

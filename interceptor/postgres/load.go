@@ -47,7 +47,7 @@ func (e *engine) loads(w *walk) {
 		version: e.catalog.begin(), taken: time.Now(), relations: map[uint32]*relation{}, columns: map[attribute]attributeIs{},
 		parents: map[uint32][]uint32{}, uses: map[uint32][]uint32{}, rules: map[uint32][]uint32{}, computed: map[uint32]bool{}, functions: map[string]bool{},
 		operators: map[string]bool{}, alters: map[string]bool{}, ofRows: map[string]bool{}, lively: map[uint32]bool{},
-		types: map[string]bool{}, odd: map[uint32]bool{},
+		types: map[string]bool{}, odd: map[uint32]bool{}, generated: map[attribute][]int16{},
 	}}
 }
 
@@ -98,6 +98,9 @@ func (l *loader) take(v [][]byte) bool {
 		s.lively[number(v[0])] = s.lively[number(v[0])] || v[1][0] != 0
 	case l.query == 9 && len(v) == 2 && len(v[1]) == 4:
 		s.peculiar(string(v[0]), number(v[1]))
+	case l.query == 10 && len(v) == 3 && len(v[0]) == 4 && len(v[1]) == 2 && len(v[2]) == 4:
+		a := attribute{number(v[0]), int16(binary.BigEndian.Uint16(v[1]))}
+		s.generated[a] = append(s.generated[a], int16(number(v[2])))
 	default:
 		return false
 	}

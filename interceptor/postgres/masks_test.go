@@ -158,3 +158,31 @@ func TestCleanStatementsPassUnchanged(t *testing.T) {
 		}
 	}
 }
+
+func TestColumnsGeneratedFromMaskedOnesAreHidden(t *testing.T) {
+	w := secretly(t, "partial")
+	if _, err := postgres.psql(`alter table secrets add column folded text generated always as (upper(ssn)) stored, add column named text generated always as (upper(name)) stored,
+add column one int generated always as (1) stored; create table heir () inherits (secrets)`); err != nil {
+		t.Fatal(err)
+	}
+	a := attack(t, w, "")
+	for _, c := range [][2]string{
+		{"select folded, one, id from secrets order by id", "[masked]|1|1 [masked]|1|2 "},
+		{"select named from secrets where id = 2", "PLAIN "},
+		{"select folded from only secrets where id = 1", "[masked] "},
+		{"update secrets set id = 1 where id = 1 returning folded", "[masked] "},
+		{"copy secrets (id, ssn) to stdout", "2\t\\N\n1\t***-**-2956\n"},
+		{"copy secrets (folded) to stdout", "42501 "},
+		{"copy heir to stdout", ""},
+		{"alter table secrets alter column folded drop expression", ""},
+		{"select folded from secrets where id = 1", "[masked] "},
+	} {
+		if got := a.asks(c[0]); got != c[1] {
+			t.Errorf("%s: %q, want %q", c[0], got, c[1])
+		}
+	}
+	if got := a.asks("copy secrets to stdout"); !strings.Contains(got, "***-**-2956") {
+		t.Error("a copy of the table:", got)
+	}
+	leaksIn(t, "the wire", a.got.String())
+}

@@ -218,6 +218,9 @@ func (e *engine) unmet(v *view, a attribute) (action, mask.Mask) {
 // Of another kind (foreign tables) only what a mask names is shown at all.
 // Number 0 is the whole row, below 0 stand system columns.
 func (e *engine) ofRelation(v *view, a attribute) (action, mask.Mask) {
+	if v.made[a] {
+		return hidden, mask.Mask{}
+	}
 	if with, ok := v.columns[a]; ok {
 		return masked, with
 	}
