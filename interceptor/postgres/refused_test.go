@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/chaperone-dev/chaperone/interceptor"
 )
 
 // masksAndAllows is a proxy whose policy allows what is refused unless a rule allows it.
@@ -62,5 +64,37 @@ func TestARefusalThatCannotBeJournalledEndsTheSession(t *testing.T) {
 	}
 	if _, err := c.Exec(t.Context(), "select 1"); err == nil {
 		t.Error("the session goes on")
+	}
+}
+
+// What an error repeats of its statement's secrets is for the client alone.
+func TestErrorsKeepSecretsOffTheTape(t *testing.T) {
+	for name, masks := range map[string]string{"without masks": "-", "with detectors": "-masks: [{name: m, target: db, detect: [email], with: redact}]\n"} {
+		t.Run(name, func(t *testing.T) {
+			w := watch(t, "full", masks)
+			if _, err := postgres.psql(`create or replace function rotates() returns int language plpgsql as $$begin execute 'alter role nobody_at_all password ''hunter2'''; return 1; end$$`); err != nil {
+				t.Fatal(err)
+			}
+			a := attack(t, w, "")
+			for _, text := range []string{
+				"copy plain from program 'false -H hunter2'", "alter role nobody_at_all password 'a' 'hunter2'", "alter role nobody_at_all password 'hunter2'",
+				"do $$begin execute 'alter role nobody_at_all password ''hunter2'''; end$$", "select rotates()",
+				"do $$begin raise notice 'password ''%''', 'hunter2'; end$$", "select 1/0",
+			} {
+				a.does(text)
+				a.send(parse("", text), bind("", ""), execute(""), &pgproto3.Sync{})
+				a.until(1)
+			}
+			if got := a.got.String(); strings.Count(got, "hunter2") < 8 || !strings.Contains(got, "false -H hunter2") {
+				t.Errorf("the client is told less: %q", got)
+			}
+			tape := w.tapes.everything(interceptor.TapeDown)
+			if strings.Contains(tape, "hunter2") {
+				t.Errorf("the tape: %q", tape)
+			}
+			if !strings.Contains(tape, "division by zero") || !strings.Contains(tape, "C42704\x00") {
+				t.Errorf("the tape has lost what is no secret: %q", tape)
+			}
+		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/interceptor/postgres/wire"
+	"github.com/chaperone-dev/chaperone/pkg/sqlread"
 	"github.com/jackc/pgproto3/v2"
 )
 
@@ -69,41 +70,95 @@ func emptied(typ byte, body []byte) []byte {
 
 // scrub takes an error or a notice, and leaves out of it what may show values.
 func (e *engine) scrub(w *walk, o *owed, typ byte, size int) (bool, error) {
-	swallow := o != nil && o.swallow && e.load != nil
-	if !e.masking() || swallow {
-		if swallow && typ == 'E' {
-			e.load.failed = true
-		}
-		e.receive(w, size, swallow)
+	if o != nil && o.swallow && e.load != nil {
+		e.load.failed = e.load.failed || typ == 'E'
+		e.receive(w, size, true)
 		return true, nil
 	}
 	if size > maxRow {
-		return false, violation{"the server failed at length"}
+		return e.unread(w, size)
 	}
 	if w.left() < size {
 		return false, nil
 	}
 	f, err := wire.ErrorFields(w.in[w.pos+wire.HeaderSize : w.pos+size])
 	if err != nil {
-		return false, violation{"the server sent a bad error"}
+		return e.unread(w, size)
+	}
+	changed := e.leaveOutValues(o, f)
+	switch {
+	case tellsSecrets(o, f):
+		w.pass()
+		if changed {
+			w.out.Put(spoken(typ, f))
+		} else {
+			w.out.Pass(w.in[w.pos : w.pos+size])
+		}
+		e.reels[interceptor.Down].put(spoken(typ, withoutTexts(f)))
+		w.pos += size
+		w.run = w.pos
+	case changed:
+		e.replaceDown(w, size, spoken(typ, f))
+	default:
+		w.pos += size
+	}
+	return true, nil
+}
+
+// unread takes an error that nobody can look at: the tape does without it.
+func (e *engine) unread(w *walk, size int) (bool, error) {
+	if e.masking() {
+		return false, violation{"the server sent an error that cannot be read"}
+	}
+	w.pass()
+	e.omitted[interceptor.Down] = true
+	e.rest[interceptor.Down] = size
+	return true, nil
+}
+
+func spoken(typ byte, f *pgproto3.ErrorResponse) []byte {
+	if typ == 'N' {
+		return wire.AppendNotice(nil, (*pgproto3.NoticeResponse)(f))
+	}
+	return wire.AppendError(nil, f)
+}
+
+// leaveOutValues says whether it had to leave something out.
+func (e *engine) leaveOutValues(o *owed, f *pgproto3.ErrorResponse) bool {
+	if !e.masking() {
+		return false
 	}
 	n := 0
 	e.recheck()
 	if e.s.Masks.HasColumns() && !e.saysNothing(o, f) {
 		n += strip(f, e.ownWords(o))
 	}
-	n += e.scrubFields(f)
-	if n == 0 {
-		w.pos += size
-		return true, nil
+	if n += e.scrubFields(f); n > 0 {
+		f.UnknownFields = nil
 	}
-	f.UnknownFields = nil
-	if typ == 'N' {
-		e.replaceDown(w, size, wire.AppendNotice(nil, (*pgproto3.NoticeResponse)(f)))
-		return true, nil
+	return n > 0
+}
+
+// tellsSecrets says that an error may repeat a secret of its statement, or of one that a function
+// ran. The client knows it, but no tape may have it. What functions ran stands between double quotes.
+func tellsSecrets(o *owed, f *pgproto3.ErrorResponse) bool {
+	if o != nil && o.stmt != nil {
+		if _, same := o.stmt.j.redacted(); !same {
+			return true
+		}
 	}
-	e.replaceDown(w, size, wire.AppendError(nil, f))
-	return true, nil
+	return slices.ContainsFunc([]string{f.Message, f.Detail, f.Hint, f.Where, f.InternalQuery}, func(text string) bool {
+		bare := strings.ReplaceAll(text, `"`, " ")
+		return sqlread.Redact(bare) != bare
+	})
+}
+
+// withoutTexts leaves of an error what the server says in a fixed way.
+func withoutTexts(f *pgproto3.ErrorResponse) *pgproto3.ErrorResponse {
+	taped := *f
+	taped.Message = "(not recorded, since it may repeat a secret of the statement)"
+	taped.Detail, taped.Hint, taped.Where, taped.InternalQuery, taped.UnknownFields = "", "", "", "", nil
+	return &taped
 }
 
 // saysNothing says that an error cannot show masked values: its statement has none, or
