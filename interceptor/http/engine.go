@@ -11,7 +11,7 @@ import (
 
 // Bounds of a conversation.
 const (
-	maxReadings = 12       // ways to understand one request
+	maxReadings = 24       // ways to understand one request
 	maxLine     = 32       // requests under way on one connection
 	maxSeen     = 64 << 10 // bytes of body that are read before a request is judged
 	maxDrain    = 16 << 20 // bytes of a refused upload that are dropped before the connection is reset

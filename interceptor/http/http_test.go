@@ -38,7 +38,7 @@ func suite() protocoltest.Case {
 				up("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n" + get), down("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nHTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n"),
 			}},
 			{Name: "100-continue", Questions: 1, Steps: []protocoltest.Step{
-				up("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"),
+				up("POST / HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"),
 				down("HTTP/1.1 100 Continue\r\n\r\n"), up("abc"), down(ok),
 			}},
 			{Name: "until close", Questions: 1, Steps: []protocoltest.Step{

@@ -28,9 +28,7 @@ func (e *Engine) readings(r *flow.Request, loose string, body []byte) ([]*flow.R
 		return nil, err
 	}
 	w.parameters(string(e.up.req.Query))
-	if isForm(&e.up.head) {
-		w.parameters(string(body))
-	}
+	w.form(&e.up.head, &e.up.req, body)
 	if other := dashed(r.HTTP.Headers); other != nil {
 		w.headers = append(w.headers, other)
 	}
@@ -39,38 +37,6 @@ func (e *Engine) readings(r *flow.Request, loose string, body []byte) ([]*flow.R
 	}
 	r.Changes = r.Changes || len(w.methods) > 1
 	return w.requests(r), nil
-}
-
-// override takes what fields say to override. Values that are no method or path override nothing.
-func (w *ways) override(h *wire.Head) error {
-	for _, f := range h.Fields {
-		switch {
-		case f.Is("x-http-method-override"), f.Is("x-http-method"), f.Is("x-method-override"):
-			w.methods = another(w.methods, strings.ToUpper(string(f.Value)))
-		case f.Is("x-original-url"), f.Is("x-rewrite-url"):
-			path, _, _ := strings.Cut(string(f.Value), "?")
-			one, other, err := wire.Readings(path)
-			if err != nil {
-				return err
-			}
-			w.paths = another(another(w.paths, one), other)
-		}
-	}
-	return nil
-}
-
-// parameters takes a method that a form or query names as web frameworks let it: _method=DELETE.
-func (w *ways) parameters(form string) {
-	if !strings.Contains(form, "method") && !strings.Contains(form, "%") {
-		return
-	}
-	for pair := range strings.FieldsFuncSeq(form, func(c rune) bool { return c == '&' || c == ';' }) {
-		name, value, _ := strings.Cut(pair, "=")
-		name, ok := unescape(name)
-		if value, also := unescape(value); ok && also && name == "_method" {
-			w.methods = another(w.methods, strings.ToUpper(value))
-		}
-	}
 }
 
 // another adds what is not there yet.
@@ -135,7 +101,7 @@ func digest(parts ...string) string {
 // beside are the fields that change nothing of what a request does: an approval
 // covers it whatever they say.
 var beside = []string{
-	"user-agent", "accept", "accept-language", "accept-encoding", "connection", "keep-alive", "date", "referer",
+	"user-agent", "accept", "accept-language", "accept-encoding", "keep-alive", "date", "referer",
 	"traceparent", "tracestate", "x-trace", "x-trace-id", "x-request-id", "x-correlation-id", "request-id",
 }
 
@@ -147,7 +113,10 @@ func (e *Engine) fingerprint(r *flow.Request, body []byte) string {
 	sum := sha256.New()
 	sum.Write(u.head.Start)
 	for _, f := range u.head.Fields {
-		if !slices.ContainsFunc(beside, f.Is) {
+		switch {
+		case f.Is("connection"):
+			sum.Write(named(f))
+		case !slices.ContainsFunc(beside, f.Is):
 			sum.Write(f.Line) // ends with its line: no two run into each other
 		}
 	}
@@ -158,6 +127,19 @@ func (e *Engine) fingerprint(r *flow.Request, body []byte) string {
 	}
 	sum.Write(body[:n])
 	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// named is what a Connection field says beyond whether the connection stays: the fields that a proxy
+// behind takes out of the request.
+func named(f wire.Field) []byte {
+	var b []byte
+	for one := range bytes.SplitSeq(bytes.ToLower(f.Value), []byte{','}) {
+		one = bytes.TrimSpace(one)
+		if len(one) > 0 && string(one) != "close" && string(one) != "keep-alive" {
+			b = append(append(append(b, "connection:"...), one...), "\r\n"...)
+		}
+	}
+	return b
 }
 
 // hostname is the Host field as rules compare it: lower case, without trailing dot, and without the port,

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bytes"
-	"slices"
 	"strconv"
 )
 
@@ -183,27 +182,6 @@ func (r *Request) connection(h *Head) error {
 			return ErrUpgrade
 		}
 		r.Upgrade = value
-	}
-	return nil
-}
-
-// steering are fields that frame a message or say what it is.
-var steering = []string{
-	"content-length", "transfer-encoding", "host", "connection", "expect", "upgrade", "trailer", "content-type", "content-encoding",
-	"x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url",
-}
-
-// imitation refuses names that some servers take for those of fields that steer: an
-// underscore for a dash.
-func imitation(h *Head) error {
-	for _, f := range h.Fields {
-		if bytes.IndexByte(f.Name, '_') < 0 {
-			continue
-		}
-		name := bytes.ReplaceAll(f.Name, []byte{'_'}, []byte{'-'})
-		if slices.ContainsFunc(steering, func(s string) bool { return equalFold(name, s) }) {
-			return ErrLookalike
-		}
 	}
 	return nil
 }
