@@ -1,6 +1,7 @@
 package http
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/chaperone-dev/chaperone/interceptor/http/wire"
@@ -60,8 +61,11 @@ func appendBlotted(b []byte, f wire.Field) []byte {
 
 // pointsElsewhere says that a field's value is a URL, whose query may hold a credential.
 func pointsElsewhere(f wire.Field) bool {
-	return f.Is("location") || f.Is("referer") || f.Is("content-location") || f.Is("refresh") || f.Is("x-original-url") || f.Is("x-rewrite-url")
+	return f.OverridesPath() || slices.ContainsFunc(pointers, f.Is)
 }
+
+// pointers are fields whose values are URLs.
+var pointers = []string{"location", "referer", "content-location", "refresh", "destination", "x-amz-copy-source", "x-ms-copy-source", "x-goog-copy-source", "x-copy-from"}
 
 // appendLinks appends the value of a Link field (RFC 8288): each URL in it, between < and >, as a target. One
 // that does not end is blotted out.

@@ -27,22 +27,26 @@ func (u *client) reveal(body []byte) func() []string {
 	}
 }
 
-// about lists where a request goes, and the fields with which it says that it is another one.
+// about lists where a request goes, and the fields that say what it does there.
 func about(h *wire.Head, r *wire.Request) []string {
 	shown := []string{"host: " + string(r.Host)}
 	if len(r.Query) > 0 {
 		shown = append(shown, "query: "+redactQuery(plainly(string(r.Query))))
 	}
 	for _, f := range h.Fields {
-		if slices.ContainsFunc(overrides, f.Is) {
+		if f.OverridesMethod() || f.OverridesPath() || slices.ContainsFunc(telling, f.Is) {
 			shown = append(shown, strings.TrimSpace(string(appendBlotted(nil, f))))
 		}
 	}
 	return shown
 }
 
-// overrides are the fields that name another method or path than the request's line.
-var overrides = []string{"x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"}
+// telling are fields without which a request's line tells half of what it does: where something is moved or
+// copied to or from, which operation of a service is called, what the body is.
+var telling = []string{
+	"destination", "overwrite", "depth", "x-amz-copy-source", "x-ms-copy-source", "x-goog-copy-source", "x-copy-from",
+	"x-amz-target", "soapaction", "content-type", "content-encoding", "content-range",
+}
 
 // bodily shows how a body of size bytes begins.
 func bodily(h *wire.Head, r *wire.Request, begins []byte, size int) []string {
