@@ -146,20 +146,17 @@ func (e *Engine) actOnAnswer(in []byte, out *interceptor.Output) (int, bool, err
 	if err != nil {
 		return 0, false, err
 	}
-	if allowed(u.answer) && len(u.others) > 0 {
-		if err := e.reel.verdict(u.asked, u.answer); err != nil {
-			return 0, false, err
-		}
-		u.durable = u.durable || u.answer.Durable
-		u.asked, u.others = u.others[0], u.others[1:]
-		e.ask(nil, out)
-		return 0, false, nil
-	}
 	if allowed(u.answer) {
 		e.checkRaise()
 	}
 	if err := e.reel.verdict(u.asked, u.answer); err != nil {
 		return 0, false, err
+	}
+	if allowed(u.answer) && len(u.others) > 0 {
+		u.durable = u.durable || u.answer.Durable
+		u.asked, u.others = u.others[0], u.others[1:]
+		e.ask(nil, out)
+		return 0, false, nil
 	}
 	e.editRequest(e.session.Masks)
 	if err := e.reel.bytes(interceptor.Up, u.taped); err != nil {
