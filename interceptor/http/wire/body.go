@@ -1,9 +1,6 @@
 package wire
 
-import (
-	"bytes"
-	"slices"
-)
+import "bytes"
 
 // The faults of a body.
 const (
@@ -228,8 +225,7 @@ func (b *Body) trailerName(c byte) error {
 // fields into the head, nobody would have judged it.
 func belongsInHead(name []byte) bool {
 	name = bytes.ReplaceAll(name, []byte{'_'}, []byte{'-'})
-	return equalFold(name, "authorization") || equalFold(name, "cookie") ||
-		slices.ContainsFunc(steering, func(s string) bool { return equalFold(name, s) })
+	return equalFold(name, "authorization") || equalFold(name, "cookie") || steers(name)
 }
 
 func hex(c byte) int {

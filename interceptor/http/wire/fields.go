@@ -18,10 +18,16 @@ func (f Field) OverridesMethod() bool { return slices.ContainsFunc(methodOverrid
 // OverridesPath says that servers may take the field's value for the request target.
 func (f Field) OverridesPath() bool { return slices.ContainsFunc(pathOverrides, f.Is) }
 
-// steering are fields that frame a message or say what it is.
-var steering = slices.Concat([]string{
+// framingFields delimit a message or say what it is.
+var framingFields = []string{
 	"content-length", "transfer-encoding", "host", "connection", "expect", "upgrade", "trailer", "content-type", "content-encoding",
-}, methodOverrides, pathOverrides)
+}
+
+// steers says that a field frames a message, or makes another one of it.
+func steers(name []byte) bool {
+	f := Field{Name: name}
+	return slices.ContainsFunc(framingFields, f.Is) || f.OverridesMethod() || f.OverridesPath()
+}
 
 // imitation refuses names that some servers take for those of fields that steer: an
 // underscore for a dash.
@@ -31,7 +37,7 @@ func imitation(h *Head) error {
 			continue
 		}
 		name := bytes.ReplaceAll(f.Name, []byte{'_'}, []byte{'-'})
-		if slices.ContainsFunc(steering, func(s string) bool { return equalFold(name, s) }) {
+		if steers(name) {
 			return ErrLookalike
 		}
 	}
