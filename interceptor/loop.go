@@ -24,9 +24,10 @@ type Loop struct {
 	ends  map[int32]*end
 	alone bool // one descriptor only had something to say this round
 
-	mu     sync.Mutex // guards posted and closed
+	mu     sync.Mutex // guards what follows, and event's end
 	posted []func()
 	closed bool
+	gone   bool // event is closed: its number is another file's by now
 	ended  chan struct{}
 }
 
@@ -64,23 +65,27 @@ func NewLoop() (*Loop, error) {
 func (l *Loop) Close() error {
 	l.mu.Lock()
 	l.closed = true
-	l.mu.Unlock()
 	l.ring()
+	l.mu.Unlock()
 	<-l.ended
 	return nil
 }
 
-// post has f run on the loop's thread.
+// post has f run on the loop's thread. After the loop's end, when a timer of a connection may still
+// come, it does nothing.
 func (l *Loop) post(f func()) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone {
+		return
+	}
 	l.posted = append(l.posted, f)
-	first := len(l.posted) == 1
-	l.mu.Unlock()
-	if first {
+	if len(l.posted) == 1 {
 		l.ring()
 	}
 }
 
+// ring wakes the loop's thread. Called under mu.
 func (l *Loop) ring() {
 	one := uint64(1)
 	_, _ = unix.Write(l.event, unsafe.Slice((*byte)(unsafe.Pointer(&one)), 8)) // full: it rings already
@@ -92,7 +97,7 @@ const loopEvents = 128
 func (l *Loop) run() {
 	runtime.LockOSThread()
 	defer close(l.ended)
-	defer unix.Close(l.event)
+	defer l.fallSilent()
 	defer unix.Close(l.epoll)
 	events := make([]unix.EpollEvent, loopEvents)
 	for !l.over() {
@@ -112,6 +117,14 @@ func (l *Loop) run() {
 			}
 		}
 	}
+}
+
+// fallSilent closes event when nobody writes to it, and so that nobody will.
+func (l *Loop) fallSilent() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone = true
+	unix.Close(l.event)
 }
 
 func (l *Loop) over() bool {

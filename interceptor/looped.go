@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,10 +22,11 @@ type looped struct {
 	why     error // why it ends, once it is known
 	over    bool
 	done    chan error
+	beside  sync.WaitGroup // the goroutines that judge, sync and hang up: drive waits for them
 }
 
-// drive serves an opened connection of two plain TCP legs and returns when it is
-// over; it takes both descriptors over and closes them.
+// drive serves an opened connection of two plain TCP legs and returns when it is over, and with
+// it what was done for it beside the loop; it takes both descriptors over and closes them.
 func (l *Loop) drive(ctx context.Context, c *Conn, engine Engine) error {
 	client, err := detach(c.Client)
 	if err != nil {
@@ -47,6 +49,7 @@ func (l *Loop) drive(ctx context.Context, c *Conn, engine Engine) error {
 	stop := context.AfterFunc(ctx, func() { x.post(func() { x.leave(context.Cause(ctx)) }) })
 	err = <-x.done
 	stop()
+	x.beside.Wait()
 	return err
 }
 
@@ -158,7 +161,7 @@ func (x *looped) lastWords(why error) {
 
 // ask has a request judged by a goroutine.
 func (x *looped) ask(t *track, q Question) {
-	go func() {
+	x.beside.Go(func() {
 		defer x.caught()
 		a := x.session.judge(x.ctx, q, x)
 		x.post(func() {
@@ -169,12 +172,12 @@ func (x *looped) ask(t *track, q Question) {
 			x.engine.Resume(a)
 			t.answered()
 		})
-	}()
+	})
 }
 
 // sync has the record put on disk by a goroutine, then writes what waited for it.
 func (x *looped) sync(t *track) {
-	go func() {
+	x.beside.Go(func() {
 		defer x.caught()
 		err := x.session.sync()
 		x.post(func() {
@@ -186,7 +189,7 @@ func (x *looped) sync(t *track) {
 				t.synced()
 			}
 		})
-	}()
+	})
 }
 
 // tell implements waiter.
@@ -233,7 +236,7 @@ func (x *looped) finish(why error) {
 	if x.tracks[Up].eof && x.why == nil {
 		unix.Close(x.ends[0].fd)
 	} else {
-		go hangUpFD(x.ends[0].fd)
+		x.beside.Go(func() { hangUpFD(x.ends[0].fd) })
 	}
 	x.done <- why
 }
