@@ -157,7 +157,7 @@ func (s *Session) note(req *flow.Request, a *Answer, verdict flow.Verdict) error
 		return nil
 	}
 	return s.journal.Log(flow.Event{
-		Type: flow.RequestDecided, Session: s.ID, Identity: s.Flow.Identity, Target: s.Target.Name, Request: req,
+		Type: flow.RequestDecided, Session: s.ID, Identity: s.Flow.Identity, Target: s.Target.Name, Request: brief(req),
 		Verdict: &flow.Decided{Verdict: a.Verdict, Rule: a.Rule, Reason: string(a.Cause)},
 		Result:  map[string]any{"said": string(verdict), "ask": a.Ask},
 	})
@@ -171,7 +171,7 @@ func (s *Session) Refused(req *flow.Request, rule, why string) error {
 		return errors.New("record a refusal: the session has no journal")
 	}
 	err := s.journal.Log(flow.Event{
-		Type: flow.RequestDecided, Session: s.ID, Identity: s.Flow.Identity, Target: s.Flow.Target, Request: req,
+		Type: flow.RequestDecided, Session: s.ID, Identity: s.Flow.Identity, Target: s.Flow.Target, Request: brief(req),
 		Verdict: &flow.Decided{Verdict: flow.Deny, Rule: rule, Reason: string(ByIgnorance)},
 		Result:  map[string]any{"why": why},
 	})
