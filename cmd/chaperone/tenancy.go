@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -178,25 +177,18 @@ func (h *house) unenroll(_ context.Context, q api.Enroll) (api.Enrollment, error
 	if err != nil {
 		return api.Enrollment{}, err
 	}
-	if whose, ok := h.enrolledFor(cgroup); ok && q.Identity != api.Anybody && q.Identity != whose {
-		return api.Enrollment{}, api.Hint(fmt.Errorf("unenroll %s for %s: it is enrolled for %s: %w", cgroup, q.Identity, whose, api.ErrNotFound), "name that identity, or none")
+	remove := h.tenants.registry.Remove
+	if q.Identity != api.Anybody {
+		remove = func(cgroup string) (enroll.Enrollment, error) { return h.tenants.registry.RemoveOf(q.Identity, cgroup) }
 	}
-	e, err := h.tenants.registry.Remove(cgroup)
+	e, err := remove(cgroup)
+	if others, ok := errors.AsType[enroll.OthersError](err); ok {
+		return api.Enrollment{}, api.Hint(fmt.Errorf("unenroll %s for %s: %w: %w", cgroup, q.Identity, others, api.ErrNotFound), "name that identity, or none")
+	}
 	if err != nil {
 		return api.Enrollment{}, classify(err)
 	}
 	return h.tenant(e), h.parted(e, "asked")
-}
-
-// enrolledFor tells whose a cgroup is.
-func (h *house) enrolledFor(cgroup string) (string, bool) {
-	cgroup = path.Clean(cgroup) // as the registry does
-	for _, e := range h.tenants.registry.List() {
-		if e.Cgroup == cgroup {
-			return e.Identity, true
-		}
-	}
-	return "", false
 }
 
 // parted journals the end of an enrollment.

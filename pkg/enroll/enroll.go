@@ -49,6 +49,11 @@ var (
 	ErrNoCgroup    = errors.New("no such cgroup")
 )
 
+// OthersError says whose an enrollment is that was to end as another's.
+type OthersError struct{ Identity string }
+
+func (e OthersError) Error() string { return "it is enrolled for " + e.Identity }
+
 // Registry is what is enrolled on this host. mu guards what follows it.
 type Registry struct {
 	root   string
@@ -175,8 +180,23 @@ func (r *Registry) notOurselves(cgroup string) error {
 	return nil
 }
 
-// Remove ends an enrollment.
+// Remove ends a cgroup's enrollment, whoever's it is.
 func (r *Registry) Remove(cgroup string) (Enrollment, error) {
+	return r.end(cgroup, func(Enrollment) error { return nil })
+}
+
+// RemoveOf ends a cgroup's enrollment if it is identity's; OthersError tells whose it is instead.
+func (r *Registry) RemoveOf(identity, cgroup string) (Enrollment, error) {
+	return r.end(cgroup, func(e Enrollment) error {
+		if e.Identity != identity {
+			return OthersError{Identity: e.Identity}
+		}
+		return nil
+	})
+}
+
+// end ends a cgroup's enrollment if may, which is asked at the same moment, returns nil for it.
+func (r *Registry) end(cgroup string, may func(Enrollment) error) (Enrollment, error) {
 	cgroup = path.Clean("/" + cgroup)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -185,6 +205,9 @@ func (r *Registry) Remove(cgroup string) (Enrollment, error) {
 		return Enrollment{}, fmt.Errorf("unenroll %s: %w", cgroup, ErrNotEnrolled)
 	}
 	e := r.state.Enrollments[i]
+	if err := may(e); err != nil {
+		return Enrollment{}, fmt.Errorf("unenroll %s: %w", cgroup, err)
+	}
 	dir := r.dir(cgroup)
 	if r.gone(e) {
 		dir = ""
@@ -204,12 +227,23 @@ func (r *Registry) remove(id uint32) {
 func (r *Registry) Sweep() ([]Enrollment, error) {
 	var gone []Enrollment
 	for _, e := range r.List() {
-		if r.gone(e) {
-			if _, err := r.Remove(e.Cgroup); err != nil {
-				return gone, err
-			}
-			gone = append(gone, e)
+		if !r.gone(e) {
+			continue
 		}
+		// Another may have been enrolled by that name since the list was made.
+		_, err := r.end(e.Cgroup, func(now Enrollment) error {
+			if now.ID != e.ID {
+				return ErrNotEnrolled
+			}
+			return nil
+		})
+		if errors.Is(err, ErrNotEnrolled) {
+			continue // somebody else has let it go
+		}
+		if err != nil {
+			return gone, err
+		}
+		gone = append(gone, e)
 	}
 	return gone, nil
 }
