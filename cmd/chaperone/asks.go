@@ -107,6 +107,9 @@ func printAsk(a approval.View) {
 	field("state", a.State)
 	field("identity", a.Identity)
 	field("target", a.Target)
+	if a.Destination.IsValid() {
+		field("to", a.Destination.String())
+	}
 	field("rule", a.Rule)
 	field("says", a.Message)
 	field("approvers", strings.Join(a.Approvers, ", "))

@@ -99,7 +99,7 @@ func (d *Desk) draft(f *flow.Flow, r *flow.Request, dec rules.Decision, key stri
 	process, request := f.Process, copyOf(r)
 	return d.newAsk(filed{V: filedVersion, Key: key, View: View{
 		AskState: flow.AskState{ID: id, State: Pending, Opened: now, Expires: now.Add(timeout)},
-		Identity: f.Identity, Target: f.Target, Flow: f.ID, Process: &process, Request: request,
+		Identity: f.Identity, Target: f.Target, Destination: f.Destination, Flow: f.ID, Process: &process, Request: request,
 		Rule: dec.Rule, Message: dec.Message, Approvers: slices.Clone(dec.Approvers),
 	}}), nil
 }

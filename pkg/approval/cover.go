@@ -64,7 +64,7 @@ type cover struct {
 func (c cover) over(now time.Time) bool { return !c.until.IsZero() && !now.Before(c.until) }
 
 // keyOf tells requests apart as a person would: who (an approver's answer must
-// never reach a process of the approver's own user), where, as whom, what, and
+// never reach a process of the approver's own user), where (a target may be a network of servers), as whom, what, and
 // which rule wants to know (an approval for one rule, by its approvers, says
 // nothing of another). Empty when the request has no fingerprint: then no
 // answer is ever used twice.
@@ -72,7 +72,7 @@ func keyOf(f *flow.Flow, r *flow.Request, d rules.Decision) string {
 	if r.Fingerprint == "" {
 		return ""
 	}
-	parts := []any{f.Identity, f.Process.UID, f.Target, r.Protocol, r.Kind, r.User, r.Database, r.Fingerprint, r.Effects, d.Rule, d.Approvers}
+	parts := []any{f.Identity, f.Process.UID, f.Target, f.Destination, r.Protocol, r.Kind, r.User, r.Database, r.Fingerprint, r.Effects, d.Rule, d.Approvers}
 	text, err := json.Marshal(parts)
 	if err != nil {
 		panic(fmt.Sprintf("strings and effects always encode: %v", err))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -52,6 +53,19 @@ func TestScopesCoverWhatTheySay(t *testing.T) {
 	})
 }
 
+func TestPeopleSeeWhichServer(t *testing.T) {
+	d := open(t, t.TempDir(), &log{}, Limits{})
+	f, r, dec := held("f1", "bot", "fp")
+	f.Destination = netip.MustParseAddrPort("10.0.0.2:5432")
+	a, err := d.Ask(t.Context(), f, r, dec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := d.Show(a.ID()); err != nil || v.Destination != f.Destination {
+		t.Errorf("shown as to %s (%v)", v.Destination, err)
+	}
+}
+
 func TestCoverIsForTheSameQuestionOnly(t *testing.T) {
 	d := open(t, t.TempDir(), &log{}, Limits{})
 	decide(t, d, ask(t, d, "f1", "bot", "fp").ID(), true, alice, "1h")
@@ -64,7 +78,8 @@ func TestCoverIsForTheSameQuestionOnly(t *testing.T) {
 		func() { r.User, r.Database = "", "prod" },
 		func() { r.Database, r.Effects = "", []flow.Effect{{Action: flow.Drop, Object: "secret.t"}} },
 		func() { r.Effects, f.Target = nil, "billing" },
-		func() { f.Target, r.Fingerprint = "orders", "" },
+		func() { f.Target, f.Destination = "orders", netip.MustParseAddrPort("10.0.0.2:5432") }, // a target may be many servers
+		func() { f.Destination, r.Fingerprint = netip.AddrPort{}, "" },
 	}
 	for i, change := range changes {
 		change()

@@ -2,6 +2,7 @@ package approval
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -12,14 +13,15 @@ import (
 // subagent is untrusted: print it through Visible.
 type View struct {
 	flow.AskState
-	Identity  string        `json:"identity"`
-	Target    string        `json:"target"`
-	Flow      string        `json:"session"`
-	Process   *flow.Process `json:"process"`
-	Request   *flow.Request `json:"request"`
-	Rule      string        `json:"rule,omitempty"`
-	Message   string        `json:"message,omitempty"` // of the rule
-	Approvers []string      `json:"approvers,omitempty"`
+	Identity    string         `json:"identity"`
+	Target      string         `json:"target"`
+	Destination netip.AddrPort `json:"destination,omitzero"` // which of the target's servers
+	Flow        string         `json:"session"`
+	Process     *flow.Process  `json:"process"`
+	Request     *flow.Request  `json:"request"`
+	Rule        string         `json:"rule,omitempty"`
+	Message     string         `json:"message,omitempty"` // of the rule
+	Approvers   []string       `json:"approvers,omitempty"`
 	// Alike counts the other pending asks for the same request.
 	Alike int `json:"alike,omitempty"`
 	// TextBytes is the length of request.text where only its beginning is shown.
