@@ -45,18 +45,19 @@ func (e *Engine) foresee(in []byte, x *exchange) foreseen {
 func first(in []byte, framing wire.Framing) foreseen {
 	var body wire.Body
 	body.Begin(framing)
+	blanks := 0
 	for len(in) > 0 && !body.Done() {
 		n, content, err := body.Next(in)
 		if err != nil {
 			return likely // the body's own fault, and told as that
 		}
 		in = in[n:]
-		for i, c := range content {
-			if i > foresight {
-				return likely
-			}
+		for _, c := range content {
 			if !blank(c, true) {
 				return begins(c)
+			}
+			if blanks++; blanks > foresight {
+				return likely
 			}
 		}
 	}

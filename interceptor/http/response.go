@@ -75,11 +75,11 @@ func mediaType(value string) (kind, charset string) {
 	kind, parameters, _ := strings.Cut(strings.ToLower(value), ";")
 	for p := range strings.SplitSeq(parameters, ";") {
 		name, v, _ := strings.Cut(strings.TrimSpace(p), "=")
-		if name == "charset" {
+		if strings.TrimSpace(name) == "charset" { // the blanks are not allowed, and taken by some
 			if charset != "" {
 				return "", "" // two charsets: nobody knows
 			}
-			charset = strings.Trim(v, `"`)
+			charset = strings.Trim(strings.TrimSpace(v), `"`)
 		}
 	}
 	return strings.TrimSpace(kind), charset

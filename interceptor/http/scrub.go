@@ -17,6 +17,7 @@ const (
 	errJSON     = wire.Fault("fields are masked here and the body is not JSON")
 	errJSONDeep = wire.Fault("fields are masked here and the body's JSON is nested too deeply")
 	errJSONKey  = wire.Fault("fields are masked here and the body's JSON has a key that is too long")
+	errCharset  = wire.Fault("values are masked here and the body's charset is not one that can be read")
 	errText     = wire.Fault("a value to be masked is longer than can be held back")
 )
 
@@ -28,7 +29,7 @@ func (e *Engine) newScrubber(masks *rules.Masks, how passage) scrubber {
 	case asJSON:
 		return newJSONScrubber(masks.JSON(), set, with, count)
 	case asText:
-		return &textScrubber{set: set, with: with, count: count}
+		return &textScrubber{set: set, with: with, count: count, whole: true}
 	case untrailed:
 		return whole{}
 	}

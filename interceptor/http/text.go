@@ -25,9 +25,13 @@ type textScrubber struct {
 	text  []byte // hindsight, then what is not released yet
 	past  int    // length of the hindsight
 	spans []detect.Span
+	whole bool // the text is a body, not a string in one: a NUL betrays another charset (UTF-16)
 }
 
 func (s *textScrubber) write(dst, in []byte) ([]byte, error) {
+	if s.whole && bytes.IndexByte(in, 0) >= 0 {
+		return dst, errCharset
+	}
 	for len(in) > 0 {
 		n := min(len(in), textWindow)
 		s.text = append(s.text, in[:n]...)
