@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,7 +74,7 @@ func classify(err error) error {
 	switch {
 	case errors.Is(err, enroll.ErrNoCgroup), errors.Is(err, enroll.ErrNotEnrolled):
 		return fmt.Errorf("%w: %w", api.ErrNotFound, err)
-	case errors.Is(err, enroll.ErrOverlap), errors.Is(err, enroll.ErrSelf):
+	case errors.Is(err, enroll.ErrOverlap), errors.Is(err, enroll.ErrSelf), errors.Is(err, enroll.ErrAncestor), errors.Is(err, enroll.ErrKernel):
 		return fmt.Errorf("%w: %w", api.ErrRefused, err)
 	case errors.Is(err, enroll.ErrLeaderless):
 		return api.Hint(fmt.Errorf("%w: %w", api.ErrRefused, err), "restart it, or enroll the cgroup it was started in")
@@ -145,9 +146,6 @@ func (h *house) cgroupOf(q api.Enroll) (string, error) {
 
 // enrollPID moves a running process into an enrolled cgroup of its own.
 func (h *house) enrollPID(ctx context.Context, q api.Enroll) (api.Enrollment, error) {
-	if q.PID == os.Getpid() {
-		return api.Enrollment{}, fmt.Errorf("%w: %w", api.ErrRefused, enroll.ErrSelf)
-	}
 	if err := enroll.Movable(q.PID); err != nil {
 		return api.Enrollment{}, classify(err)
 	}

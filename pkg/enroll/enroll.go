@@ -46,6 +46,7 @@ var (
 	ErrNotEnrolled = errors.New("not enrolled")
 	ErrOverlap     = errors.New("overlaps another enrollment")
 	ErrSelf        = errors.New("the daemon itself would be enrolled")
+	ErrAncestor    = errors.New("the daemon descends from it: so may whoever asks for its end, and nobody would be answered")
 	ErrNoCgroup    = errors.New("no such cgroup")
 )
 
@@ -168,7 +169,8 @@ func (r *Registry) Add(identity, cgroup, source string) (Enrollment, error) {
 	return e, nil
 }
 
-// notOurselves refuses cgroups this process is in.
+// notOurselves refuses cgroups this process is in, and those of its ancestors: the first of
+// all processes is everybody's, and what descends from an enrolled one is taken for enrolled.
 func (r *Registry) notOurselves(cgroup string) error {
 	own, err := OwnCgroup()
 	if err != nil {
@@ -176,6 +178,22 @@ func (r *Registry) notOurselves(cgroup string) error {
 	}
 	if within(own, cgroup) {
 		return fmt.Errorf("enroll %s: %w (its cgroup is %s)", cgroup, ErrSelf, own)
+	}
+	above, err := ancestors()
+	if err != nil {
+		return fmt.Errorf("enroll %s: %w", cgroup, err)
+	}
+	for _, pid := range above {
+		theirs, err := CgroupOf(pid)
+		if ended(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if within(theirs, cgroup) {
+			return fmt.Errorf("enroll %s: %w (process %d is in it)", cgroup, ErrAncestor, pid)
+		}
 	}
 	return nil
 }

@@ -195,12 +195,22 @@ func TestAProcessWithoutItsFirstThreadIsNotMoved(t *testing.T) {
 	if err := Movable(cmd.Process.Pid); !errors.Is(err, ErrLeaderless) {
 		t.Errorf("leaderless: %v", err)
 	}
-	if err := Movable(os.Getpid()); err != nil {
-		t.Errorf("ourselves: %v", err)
-	}
 	in.Close()
 	_ = cmd.Wait() // input() ends by an error
 	if err := Movable(cmd.Process.Pid); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("gone: %v", err)
+	}
+}
+
+func TestWhatTheDaemonDescendsFromIsNotMoved(t *testing.T) {
+	child := exec.Command("sleep", "60")
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = child.Process.Kill(); _ = child.Wait() }()
+	for pid, want := range map[int]error{child.Process.Pid: nil, os.Getpid(): ErrSelf, os.Getppid(): ErrAncestor, 1: ErrAncestor} {
+		if err := Movable(pid); !errors.Is(err, want) {
+			t.Errorf("%d: %v, not %v", pid, err, want)
+		}
 	}
 }
