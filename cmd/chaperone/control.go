@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +18,9 @@ import (
 // openControl opens the control socket.
 func (h *house) openControl(context.Context) error {
 	l, err := api.Listen(h.config.ControlSocket)
+	if errors.Is(err, api.ErrRunning) {
+		return api.Hint(err, "stop it, or name another with --control-socket")
+	}
 	if err != nil {
 		return err
 	}

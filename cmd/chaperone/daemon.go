@@ -54,7 +54,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	h.shutdown = cancel
+	h.shutdown, h.vacates = cancel, false
 	h.served.Go(h.survey)
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)

@@ -91,7 +91,7 @@ func (e *errand) alone(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.shutdown = stop
+	h.shutdown, h.vacates = stop, true
 	lived := make(chan error, 1)
 	go func() { lived <- h.live(ctx) }()
 	err = e.with(ctx, h)

@@ -54,7 +54,10 @@ func (h *house) letGo() {
 func (h *house) reconcile(ctx context.Context) {
 	h.letGo()
 	h.evictEmpty("pid ", settleTime)
-	h.evictEmpty("run", settleTime) // of a `chaperone run` that was killed
+	h.evictEmpty("run", settleTime)                                                     // of a `chaperone run` that was killed
+	if err := h.tenants.yard.Clear(h.tenants.registry.Covers, settleTime); err != nil { // of a pid that was unenrolled
+		h.log.Error("cgroups not removed", "err", err)
+	}
 	for _, identity := range h.law.policy().Identities() {
 		if len(identity.Match) > 0 {
 			h.enrollMatching(ctx, identity)

@@ -45,6 +45,7 @@ type house struct {
 	control   *api.Server
 	meter     *metrics.Metrics
 
+	vacates  bool       // once it is closed nothing stays in the kernel, if nobody is enrolled
 	life     uint64     // of the kernel's count
 	counting sync.Mutex // guards counted and turned
 	counted  bool       // the kernel's count can be read
@@ -167,6 +168,7 @@ func (h *house) openKernel(ctx context.Context) error {
 		return err
 	}
 	port := uint16(h.listeners[0].Addr().(*net.TCPAddr).Port)
+	h.vacates = !exists(h.config.PinDir) // a house that is not built leaves what it found
 	h.door, err = bpf.Open(bpf.Options{PinDir: h.config.PinDir, CgroupRoot: root, Port: port})
 	if errors.Is(err, bpf.ErrBusy) {
 		return api.Hint(err, "another chaperone uses these pins: stop it, or name others with --pin-dir")
@@ -175,14 +177,9 @@ func (h *house) openKernel(ctx context.Context) error {
 		return api.Hint(err, "chaperone cleanup, which frees what is enrolled, then start again and enroll again")
 	}
 	if err != nil {
-		return err
+		return errors.Join(err, h.vacate(nil))
 	}
-	h.later(func() error {
-		if h.tenants != nil {
-			h.count(false)
-		}
-		return h.door.Close()
-	})
+	h.later(h.closeDoor)
 	registry, err := enroll.Open(root, h.state(enrollments), h.door)
 	if err != nil {
 		return err
@@ -203,6 +200,35 @@ func (h *house) openKernel(ctx context.Context) error {
 		return nil // a full disk, which refuses every flow: the next checkpoint does it
 	}
 	return err
+}
+
+// closeDoor lets go of the kernel half.
+func (h *house) closeDoor() error {
+	if h.tenants != nil {
+		h.count(false)
+	}
+	enrolled, err := h.door.Enrolled()
+	if err = errors.Join(err, h.door.Close()); err != nil {
+		return err
+	}
+	return h.vacate(enrolled)
+}
+
+// vacate takes off the kernel what only this house used: programs that turn nobody's
+// connections need not stay for the next one. The record, which is closed later, keeps others out meanwhile.
+func (h *house) vacate(enrolled []uint32) error {
+	if !h.vacates || len(enrolled) > 0 {
+		return nil
+	}
+	err := bpf.Remove(h.config.PinDir)
+	if errors.Is(err, bpf.ErrBusy) {
+		return nil // somebody has moved in
+	}
+	_ = os.Remove(h.config.PinDir) // an empty one that could not be pinned to
+	if h.tenants == nil {
+		return err
+	}
+	return errors.Join(err, h.tenants.yard.Sweep())
 }
 
 // checkPort refuses a port that the proxy could lose to anybody.

@@ -98,8 +98,15 @@ func (y Yard) Unmake(cgroup string) error {
 	}
 }
 
-// Sweep removes the cgroups of Make that nobody is in. It is for when no daemon uses the yard.
+// Sweep removes the yard and the cgroups in it that nobody is in. It is for when no daemon uses it.
 func (y Yard) Sweep() error {
+	err := y.Clear(func(string) bool { return false }, 0)
+	_ = syscall.Rmdir(filepath.Join(y.root, y.slice)) // somebody is left
+	return err
+}
+
+// Clear removes the cgroups of Make that nobody is in, and that are neither kept nor younger than age.
+func (y Yard) Clear(kept func(cgroup string) bool, age time.Duration) error {
 	entries, err := os.ReadDir(filepath.Join(y.root, y.slice))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -108,11 +115,12 @@ func (y Yard) Sweep() error {
 		return fmt.Errorf("sweep cgroups: %w", err)
 	}
 	for _, e := range entries {
-		if cgroup := y.slice + "/" + e.Name(); e.IsDir() && Empty(y.root, cgroup) {
+		cgroup := y.slice + "/" + e.Name()
+		info, err := e.Info()
+		if err == nil && e.IsDir() && time.Since(info.ModTime()) >= age && !kept(cgroup) && Empty(y.root, cgroup) {
 			_ = removeTree(filepath.Join(y.root, cgroup)) // a process came in meanwhile
 		}
 	}
-	_ = syscall.Rmdir(filepath.Join(y.root, y.slice)) // somebody is left
 	return nil
 }
 
