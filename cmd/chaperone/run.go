@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -41,6 +42,9 @@ func newRun() *cobra.Command {
 			return err
 		}
 		path, err := exec.LookPath(command[0])
+		if errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("%s is no program that can be run: %w", command[0], fs.ErrPermission)
+		}
 		if err != nil {
 			return api.Hint(fmt.Errorf("%s: %w", command[0], api.ErrNotFound), "give the command after --")
 		}

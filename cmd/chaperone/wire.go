@@ -130,7 +130,9 @@ func (h *house) lawChanged(generation uint64, err error) {
 	if err != nil {
 		ev.Type = flow.PolicyRejected
 		ev.Result["complaint"] = err.Error()
-		h.log.Error("policy not taken", "err", err, "in_force", generation)
+		if generation > 0 { // else it is why there will be no daemon, and said as such
+			h.log.Error("policy not taken", "err", err, "in_force", generation)
+		}
 	} else {
 		h.log.Info("policy in force", "source", h.config.Policy, "generation", generation)
 	}
