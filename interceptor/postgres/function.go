@@ -39,7 +39,7 @@ func (e *engine) function(w *walk, size int) (bool, error) {
 		return false, err
 	}
 	e.sent++
-	r := refusalOf(j.answer)
+	r := refusalOf(j.answer, thisFunctionCall)
 	if !j.denied() && e.masking() {
 		// What a function returns has no columns: with masks nobody can say what it shows.
 		r = &refusal{code: "42501", message: "chaperone refused this function call: its target has masks", detail: "Rule: (masks)"}

@@ -28,7 +28,7 @@ func (e *engine) begin(w *walk) (bool, error) {
 			return false, nil
 		}
 		if j.answer.Verdict == flow.Deny {
-			r := refusalOf(j.answer)
+			r := refusalOf(j.answer, thisReplication)
 			e.last = r.response(nil, "FATAL")
 			return false, violation{"replication refused"}
 		}

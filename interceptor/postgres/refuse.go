@@ -18,22 +18,32 @@ type refusal struct {
 	code, message, detail, hint string
 }
 
-// refusalOf puts an answer into PostgreSQL's words.
-func refusalOf(a interceptor.Answer) *refusal {
-	r := &refusal{code: "42501", message: "chaperone refused this statement", hint: "Ask the owner of the policy."}
+// What a refusal can be of.
+const (
+	thisStatement    = "this statement"
+	thisFunctionCall = "this function call"
+	thisReplication  = "this replication connection"
+)
+
+// refusalOf puts an answer to what was asked into PostgreSQL's words.
+func refusalOf(a interceptor.Answer, what string) *refusal {
+	r := &refusal{code: "42501", message: "chaperone refused " + what, hint: "Ask the owner of the policy."}
 	if a.Message != "" {
 		r.hint = a.Message
 	}
 	switch a.Cause {
 	case interceptor.ByPerson:
-		r.message = "chaperone: an approver denied this statement"
+		r.message = "chaperone: an approver denied " + what
 	case interceptor.ByTimeout:
-		r.code, r.message = "57014", "chaperone: nobody approved this statement in time"
-		r.hint = "Send the identical statement again once somebody can approve it."
+		r.code, r.message = "57014", "chaperone: nobody approved "+what+" in time"
+		r.hint = "Ask for it again once somebody can approve it."
+		if what == thisStatement {
+			r.hint = "Send the identical statement again once somebody can approve it."
+		}
 	case interceptor.ByCancel:
 		r.code, r.message = "57014", "canceling statement due to user request"
 	case interceptor.ByIgnorance:
-		r.message = "chaperone refused this statement: it could not be judged or recorded"
+		r.message = "chaperone refused " + what + ": it could not be judged or recorded"
 	}
 	r.detail = "Rule: " + a.Rule
 	if a.Rule == "" {
@@ -48,7 +58,7 @@ func refusalOf(a interceptor.Answer) *refusal {
 // refusal puts the answer to a text into PostgreSQL's words. What could not be read may be anything,
 // so the first rule that means any of it refused it: that is no matter of permissions.
 func (j *judged) refusal() *refusal {
-	r := refusalOf(j.answer)
+	r := refusalOf(j.answer, thisStatement)
 	if j.reading == nil || j.reading.Unread == "" || j.answer.Cause != interceptor.ByRule {
 		return r
 	}
