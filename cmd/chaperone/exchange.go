@@ -15,32 +15,34 @@ import (
 
 // exchange is one request with what came back, as people and programs read it.
 type exchange struct {
-	At         flow.Span               `json:"at"` // since the session's start
-	Took       flow.Span               `json:"took"`
-	Request    string                  `json:"request"`
-	Parameters []string                `json:"parameters,omitempty"`
-	Verdict    string                  `json:"verdict,omitempty"` // where it was not a plain allow
-	Rule       string                  `json:"rule,omitempty"`
-	Ask        string                  `json:"ask,omitempty"`
-	Columns    []string                `json:"columns,omitempty"`
-	Rows       [][]string              `json:"rows,omitempty"`
-	Lines      []string                `json:"lines,omitempty"`     // rows of a COPY TO, as they were sent
-	More       int                     `json:"more,omitempty"`      // rows beyond those
-	Continued  bool                    `json:"continued,omitempty"` // the next exchange is the same one, with the rows that follow
-	Sent       *content                `json:"sent,omitempty"`      // HTTP: with the request
-	Headers    []string                `json:"headers,omitempty"`
-	Body       string                  `json:"body,omitempty"`
-	Longer     int64                   `json:"longer,omitempty"` // bytes of the body beyond those
-	Notices    []string                `json:"notices,omitempty"`
-	Outcome    string                  `json:"outcome,omitempty"` // command tag, status line
-	Error      *postgres.RenderedError `json:"error,omitempty"`
-	Omitted    bool                    `json:"omitted,omitempty"`    // the record level left something out
-	Unanswered bool                    `json:"unanswered,omitempty"` // the session ended first; outcome is the session's
+	At         flow.Span                  `json:"at"` // since the session's start
+	Took       flow.Span                  `json:"took"`
+	Request    string                     `json:"request"`
+	Parameters []postgres.RenderedValue   `json:"parameters,omitempty"`
+	Verdict    string                     `json:"verdict,omitempty"` // where it was not a plain allow
+	Rule       string                     `json:"rule,omitempty"`
+	Ask        string                     `json:"ask,omitempty"`
+	Columns    []string                   `json:"columns,omitempty"`
+	Rows       [][]postgres.RenderedValue `json:"rows,omitempty"`
+	Lines      []string                   `json:"lines,omitempty"`     // rows of a COPY TO, as they were sent
+	More       int                        `json:"more,omitempty"`      // rows beyond those
+	Continued  bool                       `json:"continued,omitempty"` // the next exchange is the same one, with the rows that follow
+	Sent       *content                   `json:"sent,omitempty"`      // with the request
+	Headers    []string                   `json:"headers,omitempty"`
+	Body       string                     `json:"body,omitempty"`
+	Longer     int64                      `json:"longer,omitempty"` // bytes of the body beyond those
+	Notices    []string                   `json:"notices,omitempty"`
+	Outcome    string                     `json:"outcome,omitempty"` // command tag, status line
+	Error      *postgres.RenderedError    `json:"error,omitempty"`
+	Omitted    bool                       `json:"omitted,omitempty"`    // the record level left something out
+	Unanswered bool                       `json:"unanswered,omitempty"` // the session ended first; outcome is the session's
 }
 
-// content is what an HTTP request carried besides its first line. Credentials in
-// headers are not on the tape.
+// content is what an HTTP request carried besides its first line, or the rows of a
+// COPY FROM. Credentials in headers are not on the tape.
 type content struct {
+	Lines   []string `json:"lines,omitempty"` // rows of a COPY FROM, as they were sent
+	More    int      `json:"more,omitempty"`  // rows beyond those
 	Headers []string `json:"headers,omitempty"`
 	Body    string   `json:"body,omitempty"`
 	Longer  int64    `json:"longer,omitempty"` // bytes of the body beyond those
@@ -69,14 +71,14 @@ func printSession(s record.Session) {
 }
 
 func (x exchange) print(w io.Writer, rows int) error {
-	if err := x.ask(w); err != nil {
+	if err := x.ask(w, rows); err != nil {
 		return err
 	}
 	return x.answer(w, rows)
 }
 
 // ask prints what was asked. What comes from the wire is made visible.
-func (x exchange) ask(w io.Writer) error {
+func (x exchange) ask(w io.Writer, rows int) error {
 	fmt.Fprintf(w, "[%10s] > ", time.Duration(x.At).Round(time.Millisecond))
 	for i, line := range approval.Lines(x.Request) {
 		if i > 0 {
@@ -86,9 +88,10 @@ func (x exchange) ask(w io.Writer) error {
 	}
 	if s := x.Sent; s != nil {
 		printContent(w, "               ", s.Headers, s.Body, s.Longer)
+		printLines(w, "               ", s.Lines, rows, s.More)
 	}
 	if len(x.Parameters) > 0 {
-		fmt.Fprintf(w, "               with %s\n", approval.Visible(strings.Join(x.Parameters, ", ")))
+		fmt.Fprintf(w, "               with %s\n", approval.Visible(strings.Join(texts(x.Parameters), ", ")))
 	}
 	if x.Verdict == "" {
 		return nil
@@ -115,7 +118,7 @@ func (x exchange) answer(w io.Writer, rows int) error {
 		}
 	}
 	if len(x.Lines) > 0 {
-		x.copied(w, rows)
+		printLines(w, "", x.Lines, rows, x.More)
 	}
 	printContent(w, "", x.Headers, x.Body, x.Longer)
 	if e := x.Error; e != nil {
@@ -161,18 +164,13 @@ func printContent(w io.Writer, indent string, headers []string, body string, lon
 	}
 }
 
-// copied prints the rows of a COPY.
-func (x exchange) copied(w io.Writer, most int) {
-	for _, line := range x.Lines[:min(most, len(x.Lines))] {
-		fmt.Fprintln(w, approval.Visible(line))
+// printLines prints the rows of a COPY, and says how many there were beyond those.
+func printLines(w io.Writer, indent string, lines []string, most, more int) {
+	for _, line := range lines[:min(most, len(lines))] {
+		fmt.Fprintln(w, indent+approval.Visible(line))
 	}
-	x.more(w, min(most, len(x.Lines)))
-}
-
-// more says how many rows there were beyond those shown.
-func (x exchange) more(w io.Writer, shown int) {
-	if left := len(x.Rows) + len(x.Lines) - shown + x.More; left > 0 {
-		fmt.Fprintf(w, "… and %d more rows\n", left)
+	if left := max(0, len(lines)-most) + more; left > 0 {
+		fmt.Fprintf(w, "%s… and %d more rows\n", indent, left)
 	}
 }
 
@@ -183,13 +181,25 @@ func (x exchange) result(w io.Writer, most int) error {
 		if i == most {
 			break
 		}
-		l.Rows = append(l.Rows, visible(row))
+		l.Rows = append(l.Rows, visible(texts(row)))
 	}
 	if err := table(w, l); err != nil {
 		return err
 	}
-	x.more(w, len(l.Rows))
+	left := len(x.Rows) - len(l.Rows)
+	if len(x.Lines) == 0 { // else they are said behind those
+		left += x.More
+	}
+	printLines(w, "", nil, 0, left)
 	return nil
+}
+
+func texts(row []postgres.RenderedValue) []string {
+	shown := make([]string, len(row))
+	for i, v := range row {
+		shown[i] = v.String()
+	}
+	return shown
 }
 
 func visible(cells []string) []string {

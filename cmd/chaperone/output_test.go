@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chaperone-dev/chaperone/interceptor/postgres"
 	"github.com/chaperone-dev/chaperone/pkg/api"
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
@@ -68,7 +69,7 @@ func TestWhatTheSubagentWroteDoesNotSteerTheTerminal(t *testing.T) {
 	if long := oneLine(strings.Repeat("ü", 100), 10); long != strings.Repeat("ü", 9)+"…" {
 		t.Errorf("%q", long)
 	}
-	x := exchange{Request: "select \x1b]0;title\x07", Columns: []string{"a\x1b[1m"}, Rows: [][]string{{"b\x1b[2J"}}, Notices: []string{"\x1b"}, Outcome: "SELECT\x1b 1"}
+	x := exchange{Request: "select \x1b]0;title\x07", Columns: []string{"a\x1b[1m"}, Rows: [][]postgres.RenderedValue{{{Text: "b\x1b[2J"}}}, Notices: []string{"\x1b"}, Outcome: "SELECT\x1b 1"}
 	var out strings.Builder
 	if err := x.print(&out, shortRows); err != nil || strings.ContainsAny(out.String(), "\x1b\x07") {
 		t.Errorf("%q, %v", out.String(), err)

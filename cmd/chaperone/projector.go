@@ -135,6 +135,9 @@ func (s *statements) exchanges(list []postgres.Rendered) []exchange {
 			At: flow.Span(r.Time.Sub(s.start)), Took: flow.Span(r.Duration), Request: r.Statement, Parameters: r.Parameters,
 			Columns: r.Columns, Rows: r.Rows, Lines: r.Lines, More: r.More, Continued: r.Continued, Notices: r.Notices, Outcome: r.Tag, Error: r.Error, Omitted: r.Omitted > 0,
 		}
+		if len(r.Sent)+r.SentMore > 0 {
+			x.Sent = &content{Lines: r.Sent, More: r.SentMore}
+		}
 		if r.Error != nil {
 			x.Outcome = "failed"
 		}

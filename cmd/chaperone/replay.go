@@ -85,7 +85,7 @@ func newSessionsReplay() *cobra.Command {
 				if err := pace.until(ctx, time.Duration(x.At)); err != nil {
 					return err
 				}
-				if err := x.ask(os.Stdout); err != nil {
+				if err := x.ask(os.Stdout, allRows); err != nil {
 					return err
 				}
 				if err := pace.until(ctx, time.Duration(x.At+x.Took)); err != nil {
@@ -148,7 +148,7 @@ func asciicast(ctx context.Context, r *record.Reader, s record.Session, w io.Wri
 	}
 	return play(ctx, r, s, playing{}, func(x exchange) error {
 		var ask, answer terminal
-		x.ask(&ask)
+		x.ask(&ask, allRows)
 		x.answer(&answer, allRows)
 		return errors.Join(
 			out.Encode([]any{time.Duration(x.At).Seconds(), "o", string(ask)}),

@@ -12,20 +12,22 @@ import (
 
 // Rendered is one request of a recorded session, as people read it.
 type Rendered struct {
-	Time       time.Time      `json:"time"`
-	Duration   time.Duration  `json:"duration"`
-	Statement  string         `json:"statement"`
-	Parameters []string       `json:"parameters,omitempty"` // as text; NULL where there is none
-	Columns    []string       `json:"columns,omitempty"`
-	Rows       [][]string     `json:"rows,omitempty"`      // as text
-	Lines      []string       `json:"lines,omitempty"`     // of a COPY TO in text or csv
-	More       int            `json:"more,omitempty"`      // rows that came and are in neither
-	Continued  bool           `json:"continued,omitempty"` // its rows go on in the next
-	Copied     int            `json:"copied,omitempty"`    // bytes
-	Tag        string         `json:"tag,omitempty"`       // command tags, joined by "; "
-	Error      *RenderedError `json:"error,omitempty"`
-	Notices    []string       `json:"notices,omitempty"`
-	Omitted    int            `json:"omitted,omitempty"` // bytes the record level left out
+	Time       time.Time         `json:"time"`
+	Duration   time.Duration     `json:"duration"`
+	Statement  string            `json:"statement"`
+	Parameters []RenderedValue   `json:"parameters,omitempty"`
+	Sent       []string          `json:"sent,omitempty"`      // lines of a COPY FROM in text or csv
+	SentMore   int               `json:"sent_more,omitempty"` // lines that went up and are not in Sent
+	Columns    []string          `json:"columns,omitempty"`
+	Rows       [][]RenderedValue `json:"rows,omitempty"`
+	Lines      []string          `json:"lines,omitempty"`     // of a COPY TO in text or csv
+	More       int               `json:"more,omitempty"`      // rows that came and are in neither
+	Continued  bool              `json:"continued,omitempty"` // its rows go on in the next
+	Copied     int               `json:"copied,omitempty"`    // bytes, either way
+	Tag        string            `json:"tag,omitempty"`       // command tags, joined by "; "
+	Error      *RenderedError    `json:"error,omitempty"`
+	Notices    []string          `json:"notices,omitempty"`
+	Omitted    int               `json:"omitted,omitempty"` // bytes the record level left out
 }
 
 // RenderedError is what the client was told.
@@ -63,7 +65,9 @@ type renderStep struct {
 	out    *Rendered
 	stmt   *renderStatement
 	portal *renderPortal
-	lines  bool // what is copied is text
+	lines  bool   // what is copied is text
+	takes  bool   // the server has asked for the rows of a COPY FROM
+	line   []byte // the beginning of one of them: clients cut the stream where they like
 }
 
 type renderStatement struct {
@@ -74,7 +78,7 @@ type renderStatement struct {
 
 type renderPortal struct {
 	stmt       *renderStatement
-	parameters []string
+	parameters []RenderedValue
 	formats    []int16
 	columns    []pgproto3.FieldDescription
 }
@@ -88,7 +92,7 @@ func NewRenderer() *Renderer {
 func (r *Renderer) Feed(kind interceptor.TapeKind, body []byte, at time.Time) []Rendered {
 	switch kind {
 	case interceptor.TapeUp:
-		r.split[0].feed(body, func(typ byte, m []byte, size int) { r.up(typ, m, at) })
+		r.split[0].feed(body, func(typ byte, m []byte, size int) { r.up(typ, m, size, at) })
 	case interceptor.TapeDown:
 		r.split[1].feed(body, func(typ byte, m []byte, size int) { r.down(typ, m, size, at) })
 	case interceptor.TapeOmitted:
@@ -115,8 +119,12 @@ func (r *Renderer) take() []Rendered {
 }
 
 // up notes what the client asked.
-func (r *Renderer) up(typ byte, body []byte, at time.Time) {
+func (r *Renderer) up(typ byte, body []byte, size int, at time.Time) {
 	switch typ {
+	case 'd':
+		r.sent(body, size)
+	case 'c', 'f':
+		r.sentAll()
 	case 'Q':
 		text, _, _ := wire.CString(append(body, 0))
 		r.push(renderStep{step: stepQuery, out: &Rendered{Time: at, Statement: string(text)}})
@@ -160,7 +168,7 @@ func (r *Renderer) bound(body []byte) *renderPortal {
 	if err != nil {
 		name, rest, _ := wire.CString(body)
 		from, _, _ := wire.CString(rest)
-		p := &renderPortal{stmt: r.statement(string(from)), parameters: []string{"(not readable)"}}
+		p := &renderPortal{stmt: r.statement(string(from)), parameters: []RenderedValue{{Text: "(not readable)"}}}
 		r.portals[string(name)] = p
 		return p
 	}
@@ -171,7 +179,7 @@ func (r *Renderer) bound(body []byte) *renderPortal {
 		if i < len(p.stmt.types) {
 			oid = p.stmt.types[i]
 		}
-		p.parameters = append(p.parameters, readable(v, oid, format(b.ParameterFormatCodes, i) == 1))
+		p.parameters = append(p.parameters, rendering(v, oid, format(b.ParameterFormatCodes, i) == 1))
 	}
 	r.portals[b.DestinationPortal] = p
 	return p
@@ -225,8 +233,8 @@ func (r *Renderer) down(typ byte, body []byte, size int, at time.Time) {
 		}
 	case 'T':
 		r.shaped(s, body)
-	case 'H':
-		s.lines = len(body) > 0 && body[0] == 0
+	case 'H', 'G':
+		s.lines, s.takes = len(body) > 0 && body[0] == 0, typ == 'G'
 	case 'D':
 		r.row(s, body)
 	case 'd':

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -86,6 +87,49 @@ func TestCopiedRowsAreLines(t *testing.T) {
 		if len(got) != 1 || fmt.Sprint(got[0].Lines) != test.want || got[0].Copied != 8 || got[0].Tag != "COPY 2" {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+// copyIn is what a client sends for COPY ... FROM STDIN, in pieces of a few bytes.
+func copyIn(text string) []byte {
+	var b []byte
+	for i := 0; i < len(text); i += 3 {
+		var at int
+		b, at = wire.Begin(b, 'd')
+		b = wire.End(append(b, text[i:min(len(text), i+3)]...), at)
+	}
+	return append(b, "c\x00\x00\x00\x04"...)
+}
+
+func TestRowsThatAreCopiedInAreLines(t *testing.T) {
+	asked, wants := "Q\x00\x00\x00\x17copy t from stdin;\x00", "G\x00\x00\x00\x07%c\x00\x00"
+	done := []byte("C\x00\x00\x00\x0bCOPY 2\x00Z\x00\x00\x00\x05I")
+	for name, test := range map[string]struct {
+		format byte
+		want   string
+	}{"text": {0, "[1\ta 22\tb]"}, "binary": {1, "[]"}} {
+		r := NewRenderer()
+		r.Feed(interceptor.TapeUp, []byte(asked), epoch())
+		r.Feed(interceptor.TapeDown, fmt.Appendf(nil, wants, test.format), epoch())
+		r.Feed(interceptor.TapeUp, copyIn("1\ta\n22\tb"), epoch())
+		got := r.Feed(interceptor.TapeDown, done, epoch())
+		if len(got) != 1 || fmt.Sprint(got[0].Sent) != test.want || got[0].Copied != 8 || got[0].Tag != "COPY 2" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	r := NewRenderer()
+	r.Feed(interceptor.TapeUp, []byte(asked), epoch())
+	r.Feed(interceptor.TapeDown, fmt.Appendf(nil, wants, 0), epoch())
+	r.Feed(interceptor.TapeUp, copyIn(strings.Repeat("x\n", renderRows+5)), epoch())
+	if got := r.Feed(interceptor.TapeDown, done, epoch()); len(got) != 1 || len(got[0].Sent) != renderRows || got[0].SentMore != 5 {
+		t.Errorf("many: %d", len(got))
+	}
+}
+
+func TestNullIsNotTheTextNull(t *testing.T) {
+	text, err := json.Marshal([]RenderedValue{rendering(nil, 0, false), rendering([]byte("NULL"), 0, false)})
+	if err != nil || string(text) != `[null,"NULL"]` {
+		t.Errorf("%s, %v", text, err)
 	}
 }
 
