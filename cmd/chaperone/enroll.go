@@ -45,7 +45,11 @@ func enrollVerb(use, short string, named bool, do func(*api.Client, context.Cont
 	cmd.Flags().StringVar(&q.Identity, "identity", "", "which identity")
 	cmd.Flags().StringVar(&q.Unit, "unit", "", "a systemd unit")
 	cmd.Flags().StringVar(&q.Cgroup, "cgroup", "", "a cgroup, by its path below the cgroup v2 mount")
-	cmd.Flags().IntVar(&q.PID, "pid", 0, "a process, without the children it has already: it is moved into a cgroup of its own")
+	process := "a process, by the cgroup it was moved into"
+	if named {
+		process = "a process, without the children it has already: it is moved into a cgroup of its own"
+	}
+	cmd.Flags().IntVar(&q.PID, "pid", 0, process)
 	cmd.Flags().StringVar(&q.Container, "container", "", "a container")
 	if named {
 		_ = cmd.MarkFlagRequired("identity")

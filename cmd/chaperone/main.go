@@ -53,10 +53,15 @@ func run(ctx context.Context, args []string) int {
 		return int(code)
 	}
 	fmt.Fprintf(os.Stderr, "chaperone: %v\n", err)
-	if hint := hintOf(err); hint != "" {
+	hint, status := hintOf(err), codeFor(cmd, err)
+	var usage usageError
+	if hint == "" && cmd != nil && errors.As(err, &usage) {
+		hint = cmd.CommandPath() + " --help"
+	}
+	if hint != "" {
 		fmt.Fprintf(os.Stderr, "hint: %s\n", hint)
 	}
-	return codeFor(cmd, err)
+	return status
 }
 
 // exitCode is an error that only says how to exit: a command's own code.

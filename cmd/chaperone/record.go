@@ -51,6 +51,9 @@ func newRecordTail() *cobra.Command {
 	follow := cmd.Flags().BoolP("follow", "f", false, "go on as events come")
 	lines := cmd.Flags().IntP("lines", "n", 20, "how many to begin with")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := belowNothing("lines", *lines); err != nil {
+			return err
+		}
 		r, err := openRecord(cmd)
 		if err != nil {
 			return err

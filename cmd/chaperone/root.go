@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,7 @@ func newRoot() *cobra.Command {
 		Long: "Chaperone turns the connections of enrolled processes to a proxy that knows who they are,\n" +
 			"holds risky requests for a person, masks what they must not see, and records what they did.",
 		SilenceErrors: true,
+		SilenceUsage:  true, // run says what was wrong, and where the usage stands
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SilenceUsage = true                             // from here on an error is not one of usage,
 			if err := cmd.ValidateRequiredFlags(); err != nil { // except this, which cobra would look at later
@@ -50,9 +52,9 @@ func newRoot() *cobra.Command {
 func strict(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		strict(sub)
-		if sub.HasSubCommands() && !sub.Runnable() {
-			sub.Args, sub.RunE = unknownVerb, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-		}
+	}
+	if cmd.HasSubCommands() && !cmd.Runnable() {
+		cmd.Args, cmd.RunE = unknownVerb, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 }
 
@@ -62,19 +64,38 @@ func unknownVerb(cmd *cobra.Command, given []string) error {
 	}
 	var names []string
 	for _, sub := range cmd.Commands() {
-		names = append(names, sub.Name())
+		if !sub.Hidden {
+			names = append(names, sub.Name())
+		}
 	}
 	return api.Hint(usageError{fmt.Errorf("unknown command %q for %q", given[0], cmd.CommandPath())}, rules.DidYouMean(given[0], names))
 }
 
-// args wraps an argument check so that its complaint is one of usage.
+// args wraps an argument check so that its complaint is one of usage, in a verb's own terms.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, given []string) error {
-		if err := check(cmd, given); err != nil {
+		err := check(cmd, given)
+		switch _, operands, _ := strings.Cut(cmd.Use, " "); {
+		case err == nil:
+			return nil
+		case cmd.HasSubCommands():
 			return usageError{err}
+		case operands == "":
+			return usageError{fmt.Errorf("%s takes no arguments: %q", cmd.CommandPath(), given)}
+		case len(given) == 0:
+			return usageError{fmt.Errorf("%s takes %s, and got none", cmd.CommandPath(), operands)}
+		default:
+			return usageError{fmt.Errorf("%s takes %s: %q", cmd.CommandPath(), operands, given)}
 		}
-		return nil
 	}
+}
+
+// belowNothing refuses a count that is none.
+func belowNothing(flag string, n int) error {
+	if n < 0 {
+		return usageError{fmt.Errorf("--%s: %d is below zero", flag, n)}
+	}
+	return nil
 }
 
 // dial loads the configuration and returns a client of the daemon's control socket.

@@ -24,7 +24,8 @@ func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "run --identity NAME -- CMD ARGS…", Short: "run a command as an identity",
 		Long: "Runs a command whose connections go through Chaperone, as the invoking user (SUDO_UID), with its\n" +
-			"streams, terminal, signals and exit code untouched. Where no daemon answers, one lives as long as the command.",
+			"streams, terminal, signals and exit code untouched. Where no daemon answers, one lives as long as the command,\n" +
+			"and as others that were run meanwhile.",
 		Args: args(cobra.MinimumNArgs(1)),
 	}
 	identity := cmd.Flags().String("identity", "", "as which identity")

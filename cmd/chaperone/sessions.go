@@ -29,6 +29,9 @@ func listSessions(cmd *cobra.Command) {
 	identity := cmd.Flags().String("identity", "", "of this identity only")
 	limit := cmd.Flags().IntP("limit", "n", 50, "the last so many (0: all)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := belowNothing("limit", *limit); err != nil {
+			return err
+		}
 		r, err := openRecord(cmd)
 		if err != nil {
 			return err
