@@ -14,16 +14,18 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/chaperone-dev/chaperone/pkg/cgroup2"
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 	"github.com/chaperone-dev/chaperone/pkg/leaks"
 )
 
-// cgroupRoot is where cgroup v2 is mounted, on a hybrid host or a pure one.
+// cgroupRoot is where cgroup v2 is mounted.
 var cgroupRoot = func() string {
-	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
-		return "/sys/fs/cgroup"
+	root, err := cgroup2.Root()
+	if err != nil {
+		return err.Error() // no path: the tests that need one say so
 	}
-	return "/sys/fs/cgroup/unified"
+	return root
 }()
 
 // probeVariable names the probe that the test binary is to be, instead of the tests.

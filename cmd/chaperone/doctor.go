@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/chaperone-dev/chaperone/bpf"
+	"github.com/chaperone-dev/chaperone/pkg/cgroup2"
 	"github.com/chaperone-dev/chaperone/pkg/config"
 	"github.com/chaperone-dev/chaperone/pkg/enroll"
 )
@@ -62,7 +63,7 @@ func examine(c *config.Config) []finding {
 	}
 	missing := missingCapabilities()
 	findings = append(findings, rights(missing))
-	root, err := enroll.Root()
+	root, err := cgroup2.Root()
 	findings = append(findings, needed("cgroup v2", err == nil, "mounted at "+root, fmt.Sprint(err)))
 	if err == nil && loads(missing) { // without them each program fails, and says something else
 		for _, f := range bpf.Features() {

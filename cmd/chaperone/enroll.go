@@ -15,6 +15,7 @@ import (
 	"github.com/chaperone-dev/chaperone/pkg/record"
 
 	"github.com/chaperone-dev/chaperone/bpf"
+	"github.com/chaperone-dev/chaperone/pkg/cgroup2"
 )
 
 func newEnroll() *cobra.Command {
@@ -105,7 +106,7 @@ func newCleanup() *cobra.Command {
 		if err := abandoned(cmd.Context(), c); err != nil {
 			return err
 		}
-		root, err := enroll.Root()
+		root, err := cgroup2.Root()
 		if err != nil {
 			return err
 		}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/chaperone-dev/chaperone/bpf"
 	"github.com/chaperone-dev/chaperone/pkg/api"
-	"github.com/chaperone-dev/chaperone/pkg/enroll"
+	"github.com/chaperone-dev/chaperone/pkg/cgroup2"
 )
 
 // capability is one of the kernel's, by number (capabilities(7)), and what is amiss where it alone is missing.
@@ -102,7 +102,7 @@ func (h *house) advise(err error) error {
 		where = at.Path
 	}
 	switch {
-	case errors.Is(err, enroll.ErrNoCgroup2):
+	case errors.Is(err, cgroup2.ErrNone):
 		return api.Hint(err, "mount -t cgroup2 none /sys/fs/cgroup/unified, or boot with systemd.unified_cgroup_hierarchy=1")
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return api.Hint(err, "make room there, or name another place with --state-dir")

@@ -19,6 +19,7 @@ import (
 	"github.com/chaperone-dev/chaperone/pkg/api"
 	"github.com/chaperone-dev/chaperone/pkg/approval"
 	"github.com/chaperone-dev/chaperone/pkg/ca"
+	"github.com/chaperone-dev/chaperone/pkg/cgroup2"
 	"github.com/chaperone-dev/chaperone/pkg/config"
 	"github.com/chaperone-dev/chaperone/pkg/enroll"
 	"github.com/chaperone-dev/chaperone/pkg/flow"
@@ -156,7 +157,7 @@ func (h *house) openDesk(context.Context) error {
 }
 
 func (h *house) openKernel(ctx context.Context) error {
-	root, err := enroll.Root()
+	root, err := cgroup2.Root()
 	if err != nil {
 		return err
 	}

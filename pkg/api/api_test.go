@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/chaperone-dev/chaperone/pkg/approval"
+	"github.com/chaperone-dev/chaperone/pkg/cgroup2"
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 	"github.com/chaperone-dev/chaperone/pkg/leaks"
 	"github.com/chaperone-dev/chaperone/rules"
@@ -104,12 +105,11 @@ func outcome(err error) string {
 }
 
 func cgroupMount() string {
-	for _, dir := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
-		if _, err := os.Stat(dir + "/cgroup.controllers"); err == nil {
-			return dir
-		}
+	root, err := cgroup2.Root()
+	if err != nil {
+		return err.Error() // no path: what is done there says so
 	}
-	return ""
+	return root
 }
 
 type journal struct{}

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/chaperone-dev/chaperone/pkg/cgroup2"
 )
 
 const (
@@ -22,7 +24,7 @@ func TestWaiting(t *testing.T) {
 }
 
 func TestAdvisoryNamesWhoCouldUndoIt(t *testing.T) {
-	root, err := Root()
+	root, err := cgroup2.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package enroll
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,34 +10,14 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/chaperone-dev/chaperone/pkg/cgroup2"
 )
 
-// ErrNoCgroup2 means that this host has no cgroup v2 hierarchy.
-var ErrNoCgroup2 = errors.New("no cgroup v2 hierarchy is mounted")
-
-// Root is where cgroup v2 is mounted, on pure and on hybrid hosts.
-func Root() (string, error) {
-	f, err := os.Open("/proc/self/mounts")
-	if err != nil {
-		return "", fmt.Errorf("find cgroup v2: %w", err)
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if fields := strings.Fields(lines.Text()); len(fields) > 2 && fields[2] == "cgroup2" {
-			return fields[1], nil
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return "", fmt.Errorf("find cgroup v2: %w", err)
-	}
-	return "", fmt.Errorf("%w (mount -t cgroup2 none /sys/fs/cgroup/unified)", ErrNoCgroup2)
-}
-
-// OwnCgroup is the cgroup of this process, as a path below Root.
+// OwnCgroup is the cgroup of this process, as a path below the cgroup v2 mount.
 func OwnCgroup() (string, error) { return CgroupOf(os.Getpid()) }
 
-// CgroupOf is the cgroup of a process, as a path below Root.
+// CgroupOf is the cgroup of a process, as a path below the cgroup v2 mount.
 func CgroupOf(pid int) (string, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
@@ -49,7 +28,7 @@ func CgroupOf(pid int) (string, error) {
 			return strings.TrimSpace(path), nil
 		}
 	}
-	return "", fmt.Errorf("cgroup of %d: %w", pid, ErrNoCgroup2)
+	return "", fmt.Errorf("cgroup of %d: %w", pid, cgroup2.ErrNone)
 }
 
 // emptyWait is how long Unmake waits for the last process to be gone.
@@ -69,7 +48,7 @@ func NewYard(root, pinDir string) Yard {
 	return Yard{root: root, slice: "/" + strings.ReplaceAll(strings.Trim(name, "/"), "/", "-") + "-runs"}
 }
 
-// Make makes a cgroup for one command or process, and returns its path below Root.
+// Make makes a cgroup for one command or process, and returns its path below the cgroup v2 mount.
 func (y Yard) Make(name string) (string, error) {
 	cgroup := y.slice + "/" + name
 	if err := os.MkdirAll(filepath.Join(y.root, cgroup), 0o755); err != nil {

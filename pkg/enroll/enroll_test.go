@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/chaperone-dev/chaperone/pkg/cgroup2"
 	"github.com/chaperone-dev/chaperone/pkg/leaks"
 )
 
@@ -112,7 +113,7 @@ type place struct {
 
 func newPlace(t *testing.T) *place {
 	t.Helper()
-	root, err := Root()
+	root, err := cgroup2.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -473,7 +474,7 @@ func TestListenersAreOnLoopbackOnly(t *testing.T) {
 }
 
 func TestOneYardsSweepLeavesTheOthersAlone(t *testing.T) {
-	root, err := Root()
+	root, err := cgroup2.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ type room struct {
 var rooms = []room{
 	{"pkg/flow", 0},
 	{"pkg/frame", 0},
+	{"pkg/cgroup2", 0},
 	{"pkg/floors", 0},
 	{"pkg/leaks", 0},
 	{"rules", 1},

@@ -1,7 +1,6 @@
 package servers
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/chaperone-dev/chaperone/pkg/cgroup2"
 )
 
 // Cgroup is one cgroup v2 folder of ours. Its cpu.stat accounts for the
@@ -21,7 +22,7 @@ type Cgroup struct {
 
 // NewCgroup makes a cgroup below the root of the cgroup v2 tree.
 func NewCgroup(name string) (*Cgroup, error) {
-	root, err := cgroupRoot()
+	root, err := cgroup2.Root()
 	if err != nil {
 		return nil, err
 	}
@@ -76,19 +77,4 @@ func (c *Cgroup) Remove() error {
 		time.Sleep(20 * time.Millisecond)
 	}
 	return err
-}
-
-// cgroupRoot finds where cgroup v2 is mounted.
-func cgroupRoot() (string, error) {
-	mounts, err := os.Open("/proc/self/mounts")
-	if err != nil {
-		return "", err
-	}
-	defer mounts.Close()
-	for lines := bufio.NewScanner(mounts); lines.Scan(); {
-		if f := strings.Fields(lines.Text()); len(f) > 2 && f[2] == "cgroup2" {
-			return f[1], nil
-		}
-	}
-	return "", errors.New("cgroup v2 is not mounted")
 }
