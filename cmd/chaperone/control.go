@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/chaperone-dev/chaperone/pkg/api"
@@ -92,8 +93,15 @@ func (h *house) status(ctx context.Context) (api.Status, error) {
 		Policy: h.policyStatus(), Canary: h.worstCanary(),
 		Recorder:    recorder,
 		Enrollments: enrollments, Flows: len(h.server.Flows()), Asks: h.desk.Counts()[approval.Pending],
-		Notes: h.shortcomings(),
+		Notes: slices.Concat(h.leftOut(), h.shortcomings()),
 	}, nil
+}
+
+// leftOut tells what the policy wants enrolled and is not.
+func (h *house) leftOut() []string {
+	h.tenants.mu.Lock()
+	defer h.tenants.mu.Unlock()
+	return h.tenants.left
 }
 
 func (h *house) policyStatus() api.PolicyStatus {

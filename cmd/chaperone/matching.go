@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/chaperone-dev/chaperone/pkg/enroll"
@@ -58,32 +60,56 @@ func (h *house) reconcile(ctx context.Context) {
 	if err := h.tenants.yard.Clear(h.tenants.registry.Covers, settleTime); err != nil { // of a pid that was unenrolled
 		h.log.Error("cgroups not removed", "err", err)
 	}
+	var left []string
 	for _, identity := range h.law.policy().Identities() {
 		if len(identity.Match) > 0 {
-			h.enrollMatching(ctx, identity)
+			left = append(left, h.enrollMatching(ctx, identity)...)
+		}
+	}
+	h.tenants.mu.Lock()
+	before := h.tenants.left
+	h.tenants.left = left
+	h.tenants.mu.Unlock()
+	for _, sentence := range left {
+		if !slices.Contains(before, sentence) { // said once, and by status as long as it is so
+			h.log.Error(sentence)
 		}
 	}
 }
 
-// enrollMatching enrolls what an identity's selectors match and is not enrolled yet.
-func (h *house) enrollMatching(ctx context.Context, identity rules.Identity) {
-	found, err := enroll.Find(h.tenants.root, func(cgroup string) bool {
-		for _, m := range identity.Match {
-			if m.Selects(enroll.UnitOf(cgroup), cgroup) {
-				return true
-			}
-		}
-		return false
-	})
+// enrollMatching enrolls what an identity's selectors match and is not enrolled yet. It returns
+// a sentence on each cgroup that could not be.
+func (h *house) enrollMatching(ctx context.Context, identity rules.Identity) (left []string) {
+	found, err := enroll.Find(h.tenants.root, func(cgroup string) bool { return selects(identity, cgroup) })
 	if err != nil {
-		h.log.Error("cgroups not looked at", "identity", identity.Name, "err", err)
+		left = append(left, fmt.Sprintf("cgroups not looked at for %s: %v", identity.Name, err))
 	}
 	for _, cgroup := range found {
 		if h.tenants.registry.Covers(cgroup) {
 			continue
 		}
 		if _, err := h.admitTenant(ctx, identity.Name, cgroup, "policy"); err != nil {
-			h.log.Error("cgroup not enrolled", "identity", identity.Name, "cgroup", cgroup, "err", err)
+			left = append(left, fmt.Sprintf("the policy selects %s for %s, and it is not enrolled: %v", cgroup, identity.Name, err))
 		}
 	}
+	return left
+}
+
+func selects(identity rules.Identity, cgroup string) bool {
+	for _, m := range identity.Match {
+		if m.Selects(enroll.UnitOf(cgroup), cgroup) {
+			return true
+		}
+	}
+	return false
+}
+
+// selected is the identity that the policy enrolls a cgroup for, "" when it does not.
+func (h *house) selected(cgroup string) string {
+	for _, identity := range h.law.policy().Identities() {
+		if selects(identity, cgroup) {
+			return identity.Name
+		}
+	}
+	return ""
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -28,6 +27,7 @@ type tenancy struct {
 	proofs    map[uint32]proof
 	uncovered map[uint32]int
 	leaving   map[string]bool // cgroups that are being emptied
+	left      []string        // sentences on cgroups that the policy selects and that are not enrolled
 	beginning int             // runs that are given a place right now
 	ending    bool            // the last run is over, and with it this daemon
 	verified  time.Time       // when a canary last came through, from wherever
@@ -175,6 +175,10 @@ func (h *house) unenroll(_ context.Context, q api.Enroll) (api.Enrollment, error
 	if err != nil {
 		return api.Enrollment{}, err
 	}
+	whose, ok := h.enrolledFor(cgroup)
+	if ok && whose == h.selected(path.Clean(cgroup)) && (q.Identity == api.Anybody || q.Identity == whose) {
+		return api.Enrollment{}, api.Hint(fmt.Errorf("unenroll %s: %w: the policy selects it for %s, and would enroll it again", cgroup, api.ErrRefused, whose), "take it out of what the identity's match selects")
+	}
 	remove := h.tenants.registry.Remove
 	if q.Identity != api.Anybody {
 		remove = func(cgroup string) (enroll.Enrollment, error) { return h.tenants.registry.RemoveOf(q.Identity, cgroup) }
@@ -197,4 +201,15 @@ func (h *house) parted(e enroll.Enrollment, why string) error {
 	h.tenants.mu.Unlock()
 	return h.record.Log(flow.Event{Type: flow.EnrollmentEnded, Identity: e.Identity,
 		Result: map[string]any{"enrollment": e.ID, "cgroup": e.Cgroup, "why": why}})
+}
+
+// enrolledFor tells whose a cgroup is.
+func (h *house) enrolledFor(cgroup string) (string, bool) {
+	cgroup = path.Clean(cgroup) // as the registry does
+	for _, e := range h.tenants.registry.List() {
+		if e.Cgroup == cgroup {
+			return e.Identity, true
+		}
+	}
+	return "", false
 }

@@ -19,7 +19,7 @@ type Status struct {
 	Enrollments []Enrollment   `json:"enrollments"`
 	Flows       int            `json:"flows"` // live
 	Asks        int            `json:"asks"`  // pending
-	// Notes are sentences about what this host cannot enforce.
+	// Notes are sentences about what is not enrolled though the policy says so, and what this host cannot enforce.
 	Notes []string `json:"notes,omitempty"`
 }
 
