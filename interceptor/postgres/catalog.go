@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/chaperone-dev/chaperone/pkg/sqlread"
@@ -51,6 +50,7 @@ type catalog struct {
 	snap    *snapshot
 	stuck   map[string]map[attribute]mask.Mask // by identity and target: once masked, always masked
 	views   map[seer]*view                     // of snap
+	applied uint64                             // views that were made
 }
 
 // seer is whose masks a view is seen with.
@@ -158,7 +158,7 @@ func (c *catalog) publish(s *snapshot) {
 
 // view is a snapshot seen with one identity's masks. Once made it is not changed.
 type view struct {
-	number  uint64 // from 1, no two have the same
+	number  uint64 // from 1, no two of a catalog have the same
 	snap    *snapshot
 	masks   *rules.Masks
 	columns map[attribute]mask.Mask
@@ -193,17 +193,16 @@ func (c *catalog) see(s *snapshot, who string, masks *rules.Masks) *view {
 	return v
 }
 
-// viewed counts the views that were made.
-var viewed atomic.Uint64
-
 // maxViews bounds the views of one snapshot: policies that are gone leave theirs behind.
 const maxViews = 256
 
 // apply applies masks to a snapshot.
 func (c *catalog) apply(s *snapshot, who string, masks *rules.Masks) *view {
-	v := &view{number: viewed.Add(1), snap: s, masks: masks, hidden: map[uint32]bool{}, made: map[attribute]bool{}, tainted: map[uint32]bool{}, derived: map[uint32]bool{}, names: map[string]bool{}, views: map[string]bool{},
+	v := &view{snap: s, masks: masks, hidden: map[uint32]bool{}, made: map[attribute]bool{}, tainted: map[uint32]bool{}, derived: map[uint32]bool{}, names: map[string]bool{}, views: map[string]bool{},
 		stirred: map[string]bool{}, watched: map[string]bool{}}
 	c.mu.Lock()
+	c.applied++
+	v.number = c.applied
 	if c.stuck == nil {
 		c.stuck = map[string]map[attribute]mask.Mask{}
 	}
