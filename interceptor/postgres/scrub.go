@@ -12,12 +12,12 @@ import (
 
 // said takes what the server says unasked: notices, notifications, settings.
 func (e *engine) said(w *walk, typ byte, size int) (bool, error) {
+	if typ == 'N' {
+		return e.scrub(w, e.queue.first(), typ, size)
+	}
 	if !e.masking() {
 		e.rest[interceptor.Down] = size
 		return true, nil
-	}
-	if typ == 'N' {
-		return e.scrub(w, e.queue.first(), typ, size)
 	}
 	if size > maxRow {
 		return false, violation{"the server sent more than can be looked at"}
