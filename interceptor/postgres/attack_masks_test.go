@@ -314,3 +314,29 @@ func TestTablesAreShownWhileOthersAreDefined(t *testing.T) {
 		t.Error("what dynamic SQL did is not known:", got)
 	}
 }
+
+// What a function wrote into a setting or a notification is not read back from there.
+func TestWhatAFunctionStoredOutsideOfTablesIsHidden(t *testing.T) {
+	w := secretly(t, "redact")
+	if _, err := postgres.psql(`
+create or replace function stores() returns int language plpgsql as $$begin perform set_config('application_name', (select ssn from secrets where id = 1), false); return 1; end$$;
+create or replace function zones() returns int language plpgsql as $$begin perform set_config('TimeZone', (select '<'||ssn||'>0' from secrets where id = 1), false); return 1; end$$;
+create or replace function tells() returns int language plpgsql as $$begin perform pg_notify('told', (select ssn from secrets where id = 1)); return 1; end$$`); err != nil {
+		t.Fatal(err)
+	}
+	a, b, c := attack(t, w, ""), attack(t, w, ""), attack(t, w, "")
+	b.does("listen told")
+	if got := c.asks("select setting from pg_settings where name = 'TimeZone'", "select now() > 'epoch'", "set timezone = 'UTC'", "notify told, 'hello'"); !strings.HasSuffix(got, "t ") || strings.Contains(got, "masked") {
+		t.Error("who stored nothing:", got)
+	}
+	a.does("select stores()", "select setting from pg_show_all_settings() where name = 'application_name'", "select setting from pg_settings where name = 'application_name'",
+		"select reset_val || setting from pg_settings where name = 'application_name'", "show application_name", "select zones()", "select tells()")
+	b.does("select 1")
+	for who, one := range map[string]*attacker{"a": a, "b": b} {
+		leaksIn(t, who, one.got.String())
+	}
+	if !strings.Contains(b.got.String(), "told\x00\x00") || !strings.Contains(b.got.String(), "told\x00hello\x00") {
+		t.Errorf("who listens is told less, or more: %q", b.got.String())
+	}
+	leaksIn(t, "the tape", w.tapes.everything(interceptor.TapeDown))
+}

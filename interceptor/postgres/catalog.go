@@ -51,6 +51,9 @@ type catalog struct {
 	stuck   map[string]map[attribute]mask.Mask // by identity and target: once masked, always masked
 	views   map[seer]*view                     // of snap
 	applied uint64                             // views that were made
+	// launderers are the server's processes in which sessions with masks ran what may put values into
+	// notifications. They stay after its end, as those may come later, until another session has the number.
+	launderers map[uint32]bool
 }
 
 // seer is whose masks a view is seen with.
@@ -138,6 +141,30 @@ func (c *catalog) shook(s *snapshot) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return s.version < c.shaken
+}
+
+// launder notes that a session runs what may put values into notifications.
+func (c *catalog) launder(pid uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.launderers == nil {
+		c.launderers = map[uint32]bool{}
+	}
+	c.launderers[pid] = true
+}
+
+// launders says whether one did in that process.
+func (c *catalog) launders(pid uint32) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.launderers[pid]
+}
+
+// met notes a new session: what ran in its process before is over.
+func (c *catalog) met(pid uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.launderers, pid)
 }
 
 // begin gives the version a load starts at.

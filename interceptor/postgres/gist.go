@@ -33,7 +33,7 @@ const (
 // sure says that what is decided now of a clean statement's result is decided again for as long as the
 // view is the session's.
 func (e *engine) sure(s *statement) bool {
-	return s != nil && e.view != nil && e.view.masks == e.s.Masks && !e.dirty && !e.unknown
+	return s != nil && e.view != nil && e.view.masks == e.s.Masks && !e.dirty && !e.unknown && !e.laundered
 }
 
 // remembers fills in the plan of a result that is described as the last one of its text was.

@@ -158,6 +158,7 @@ func (e *engine) boundary(w *walk) (bool, error) {
 	}
 	if e.catalog == nil {
 		e.catalog = e.p.catalogs.of(database{e.s.Flow.Destination, e.database})
+		e.catalog.met(e.cancel.pid)
 	}
 	if e.batching {
 		return true, nil

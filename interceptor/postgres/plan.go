@@ -158,7 +158,7 @@ func showsSettings(r *sqlread.Reading) bool {
 			}
 		}
 		for _, f := range s.Functions {
-			if f.Name == "current_setting" || f.Name == "set_config" {
+			if f.Name == "current_setting" || f.Name == "set_config" || f.Name == "pg_show_all_settings" {
 				return true
 			}
 		}
@@ -195,7 +195,7 @@ func (e *engine) origin(f *pgproto3.FieldDescription, clean bool) (action, mask.
 	switch {
 	case r == nil:
 		return e.unmet(v, attribute{f.TableOID, number})
-	case f.TableOID < firstUser && leaks(r):
+	case f.TableOID < firstUser && (leaks(r) || e.laundered && r.name == "pg_settings"):
 		return hidden, mask.Mask{}
 	case f.TableOID < firstUser, r.kind == 'S':
 		return passes, mask.Mask{}

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -27,7 +28,7 @@ func (e *engine) said(w *walk, typ byte, size int) (bool, error) {
 	}
 	set, with := e.s.Masks.Detectors()
 	body := w.in[w.pos+wire.HeaderSize : w.pos+size]
-	if e.laundered && e.s.Masks.HasColumns() {
+	if e.s.Masks.HasColumns() && (e.laundered || e.sentByLaunderer(typ, body)) {
 		if out := emptied(typ, body); out != nil {
 			e.replaceDown(w, size, out)
 			return true, nil
@@ -64,8 +65,17 @@ func emptied(typ byte, body []byte) []byte {
 	switch string(name) {
 	case "application_name", "search_path":
 		return wire.End(append(append(append(out, name...), 0), 0), at)
+	case "TimeZone":
+		if bytes.IndexByte(body, '<') >= 0 { // <any text>0
+			return wire.End(append(append(append(out, name...), 0), "UTC\x00"...), at)
+		}
 	}
 	return nil
+}
+
+// sentByLaunderer says that a notification comes from a session that ran what may have put values into it.
+func (e *engine) sentByLaunderer(typ byte, body []byte) bool {
+	return typ == 'A' && len(body) >= 4 && e.catalog != nil && e.catalog.launders(number(body))
 }
 
 // scrub takes an error or a notice, and leaves out of it what may show values.

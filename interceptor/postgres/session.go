@@ -90,6 +90,7 @@ type engine struct {
 	doubted   []string // functions it called of which it was not known then whether they do
 	doubtedAt uint64   // the catalog's version then
 	laundered bool     // something ran that may have put values into settings
+	suspected bool     // and into notifications that others hear
 	described bool     // the unnamed portal's shape was asked for
 	load      *loader
 	retry     time.Time // not to load before
