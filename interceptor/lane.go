@@ -27,6 +27,7 @@ type lane struct {
 	out    Output
 	buf    buffer
 	writer writer
+	writes atomic.Uint64 // counts the beginnings and ends of writes: odd while one is under way
 	kicked atomic.Bool
 	woken  chan struct{} // holds one token: for a lane that waits without reading
 }
@@ -136,7 +137,10 @@ func (l *lane) flush() error {
 		}
 	}
 	l.relay.session.Meter.Bytes(l.relay.session.Flow.Identity, l.dir, l.out.Size())
-	if err := l.writer.write(l.dst, &l.out); err != nil {
+	l.writes.Add(1)
+	err := l.writer.write(l.dst, &l.out)
+	l.writes.Add(1)
+	if err != nil {
 		return fmt.Errorf("write %s: %w", l.dir, err)
 	}
 	return nil

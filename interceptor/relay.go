@@ -67,7 +67,7 @@ func drive(ctx context.Context, c *Conn, engine Engine) error {
 	case first = <-up:
 		if first != nil {
 			r.lanes[Down].kick() // a refusal may wait there to be said
-			second = settle(down, cancel)
+			second = r.settle(down, cancel, errors.Is(first, errEnd))
 		} else {
 			second = <-down
 		}
@@ -103,16 +103,23 @@ func (r *relay) leave(cause error) bool {
 	}
 }
 
-// settle gives a lane time for its last words, then ends it.
-func settle(ended <-chan error, cancel context.CancelFunc) error {
-	timer := time.NewTimer(lastWords)
-	defer timer.Stop()
-	select {
-	case err := <-ended:
-		return err
-	case <-timer.C:
-		cancel()
-		return <-ended
+// settle gives the lane to the client time for its last words, then ends it. After an end in good order what it
+// is writing by then is waited for, for as long as the client takes it.
+func (r *relay) settle(ended <-chan error, cancel func(), orderly bool) error {
+	writes := r.lanes[Down].writes.Load()
+	tick := time.NewTicker(lastWords)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-tick.C:
+			if orderly && writes%2 == 1 && r.lanes[Down].writes.Load() == writes {
+				continue
+			}
+			cancel()
+			return <-ended
+		}
 	}
 }
 

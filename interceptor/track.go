@@ -198,6 +198,9 @@ func (t *track) settle() {
 	switch {
 	case len(t.rest) > 0 || t.syncing:
 		c.watch()
+	case t.last && t.dir == Up && c.why == nil && len(c.tracks[Down].rest) > 0:
+		c.tracks[Down].last = true // the client has yet to take what was released for it
+		c.watch()
 	case t.last:
 		c.finish(c.why)
 	case t.eof && !t.shut && t.free():
