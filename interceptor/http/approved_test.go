@@ -39,3 +39,21 @@ func TestPeopleSeeWhatFieldsMakeOfARequest(t *testing.T) {
 		t.Errorf("a credential is shown:\n%s", shown)
 	}
 }
+
+// What people are shown is written into the record: no password is, however it is sent.
+func TestPeopleSeeNoPasswordOfABody(t *testing.T) {
+	const multi = "Content-Type: multipart/form-data; boundary=x\r\n"
+	for name, raw := range map[string]string{
+		"multipart":          posted(multi, "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nseen\r\n--x\r\nContent-Disposition: form-data; name=\"password\"\r\n\r\nhunter2\r\nhunter2\r\n--x\r\nContent-Disposition: form-data; name=\"b\"\r\n\r\nalso\r\n--x--\r\n"),
+		"multipart, bare LF": posted(multi, "--x\nContent-Disposition: form-data; name=a\n\nseen\n--x\nContent-Disposition: form-data; name=api_token\n\nhunter2\n--x\nContent-Disposition: form-data; name=b\n\nalso\n--x--\n"),
+		"no type":            posted("", "a=seen&password=hunter2&b=also"),
+		"json of no type":    posted("", `{"a":"seen;&","password":"hunter2","b":"also"}`),
+	} {
+		d, _ := talk(t, protocoltest.AllowAll)
+		d.Send(interceptor.Up, []byte(raw))
+		shown := strings.Join(d.Requests[0].Reveal(), "\n")
+		if strings.Contains(shown, "hunter2") || !strings.Contains(shown, "seen") || !strings.Contains(shown, "also") || !strings.Contains(shown, "password") && !strings.Contains(shown, "token") {
+			t.Errorf("%s is shown as\n%s", name, shown)
+		}
+	}
+}

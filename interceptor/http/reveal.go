@@ -56,14 +56,50 @@ func bodily(h *wire.Head, r *wire.Request, begins []byte, size int) []string {
 	case size == 0:
 		return []string{"body: not seen before the answer"}
 	}
-	shown := string(blotPairs(begins))
-	if isForm(h) {
-		shown = redactQuery(string(begins))
-	}
+	shown := legible(h, begins)
 	if size > len(begins) {
 		return []string{"body: " + shown, fmt.Sprintf("body: and %d bytes more", size-len(begins))}
 	}
 	return []string{"body: " + shown}
+}
+
+// legible is the beginning of a body as people see it, what betrays itself as a credential blotted out.
+func legible(h *wire.Head, begins []byte) string {
+	kind, n := h.Only("content-type")
+	name, _ := mediaType(string(kind))
+	switch {
+	case strings.HasPrefix(name, "multipart/"):
+		return blotParts(string(begins))
+	case isForm(h), n == 0 && bytes.IndexByte(begins, '=') > 0 && begins[0] != '{' && begins[0] != '[':
+		return redactQuery(string(begins))
+	}
+	return string(blotPairs(begins))
+}
+
+// blotParts blots out the parts of a multipart form whose names betray a credential.
+func blotParts(form string) string {
+	var b strings.Builder
+	secret, head := false, false
+	for line := range strings.Lines(form) {
+		lower := strings.ToLower(line)
+		switch {
+		case strings.HasPrefix(line, "--"):
+			secret, head = false, true
+		case head && strings.TrimSpace(line) == "":
+			head = false
+			if secret {
+				line += blot + "\n"
+			}
+		case head && strings.HasPrefix(lower, "content-disposition"):
+			_, called, _ := strings.Cut(lower, "name=")
+			called, _, _ = strings.Cut(called, ";")
+			secret = secret || secretParameter(strings.Trim(strings.TrimSpace(called), `"`))
+		case secret && !head:
+			continue
+		}
+		b.WriteString(line)
+	}
+	return b.String()
 }
 
 func isForm(h *wire.Head) bool {
