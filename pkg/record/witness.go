@@ -46,7 +46,7 @@ func (v *verifier) witness(p Place, payload []byte) {
 		v.span.canary(payload)
 	case isType(payload, flow.CaptureRefused):
 		v.counted(refusals(payload), payload)
-	case isType(payload, flow.RequestDecided) && refusedFlow(payload):
+	case isType(payload, flow.RequestDecided) && v.refusedFlow(payload):
 		v.counted(1, payload)
 	}
 }
@@ -141,10 +141,15 @@ func (v *verifier) session(p Place, payload []byte) {
 	w.told.tell(t)
 }
 
-// refusedFlow says whether an event is the refusal of a whole flow: it has no request.
-func refusedFlow(payload []byte) bool {
+// refusedFlow says whether an event is the refusal of a whole flow: it has no request. One whose session
+// began, and could not be recorded, is counted already.
+func (v *verifier) refusedFlow(payload []byte) bool {
 	var ev flow.Event
-	return json.Unmarshal(payload, &ev) == nil && ev.Request == nil && ev.Flow != nil
+	if json.Unmarshal(payload, &ev) != nil || ev.Request != nil || ev.Flow == nil {
+		return false
+	}
+	w := v.sessions[ev.Session]
+	return w == nil || !w.started
 }
 
 // refusals is how many connections an entry sums up.
