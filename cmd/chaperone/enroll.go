@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/chaperone-dev/chaperone/pkg/api"
+	"github.com/chaperone-dev/chaperone/pkg/approval"
 	"github.com/chaperone-dev/chaperone/pkg/config"
 	"github.com/chaperone-dev/chaperone/pkg/enroll"
 	"github.com/chaperone-dev/chaperone/pkg/record"
@@ -20,13 +21,13 @@ import (
 
 func newEnroll() *cobra.Command {
 	return enrollVerb("enroll", "bind running processes to an identity", true, (*api.Client).Enroll, func(e api.Enrollment) string {
-		text := fmt.Sprintf("%s is enrolled for %s", e.Cgroup, e.Identity)
+		text := fmt.Sprintf("%s is enrolled for %s", approval.Visible(e.Cgroup), e.Identity)
 		if e.Uncovered > 0 {
 			text += fmt.Sprintf("; %d older connections could not be ended (restart the processes)", e.Uncovered)
 		}
 		switch {
 		case e.Error != "":
-			text += "; the canary FAILED: " + e.Error
+			text += "; the canary FAILED: " + approval.Visible(e.Error)
 		case e.Verified.IsZero():
 			text += "; it is not verified"
 		}
@@ -36,7 +37,7 @@ func newEnroll() *cobra.Command {
 
 func newUnenroll() *cobra.Command {
 	return enrollVerb("unenroll", "end an enrollment", false, (*api.Client).Unenroll, func(e api.Enrollment) string {
-		return fmt.Sprintf("%s is free", e.Cgroup)
+		return fmt.Sprintf("%s is free", approval.Visible(e.Cgroup))
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/chaperone-dev/chaperone/pkg/api"
+	"github.com/chaperone-dev/chaperone/pkg/approval"
 )
 
 func newStatus() *cobra.Command {
@@ -53,9 +54,14 @@ func printStatus(s api.Status) error {
 	fmt.Println()
 	l := listing{Header: []string{"IDENTITY", "CGROUP", "SOURCE", "SINCE", "VERIFIED", "FLOWS", "REMARKS"}}
 	for _, e := range s.Enrollments {
-		l.Rows = append(l.Rows, []string{e.Identity, e.Cgroup, e.Source, ago(e.Since), ago(e.Verified), strconv.Itoa(e.Flows), remarks(e)})
+		l.Rows = append(l.Rows, enrolledRow(e))
 	}
 	return show("table", l)
+}
+
+// enrolledRow shows an enrollment. A cgroup's name is its maker's, who may be a user that systemd gave a part of the tree.
+func enrolledRow(e api.Enrollment) []string {
+	return []string{e.Identity, approval.Visible(e.Cgroup), approval.Visible(e.Source), ago(e.Since), ago(e.Verified), strconv.Itoa(e.Flows), approval.Visible(remarks(e))}
 }
 
 func remarks(e api.Enrollment) string {
@@ -81,7 +87,7 @@ func canary(c api.Canary) string {
 	if c.Failing == 0 {
 		return text
 	}
-	worst := fmt.Sprintf("FAILED for %s of %s, since %s: %s", c.Cgroup, c.Identity, ago(c.Since), c.Error)
+	worst := fmt.Sprintf("FAILED for %s of %s, since %s: %s", approval.Visible(c.Cgroup), c.Identity, ago(c.Since), approval.Visible(c.Error))
 	if c.Failing > 1 {
 		worst = fmt.Sprintf("%s; and for %d more", worst, c.Failing-1)
 	}

@@ -37,3 +37,13 @@ func TestStatusNamesTheEnrollmentThatFails(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// Who may make a cgroup that a selector matches chooses its name; root reads it on a terminal.
+func TestCgroupNamesDoNotSteerTheTerminal(t *testing.T) {
+	const name = "/jobs/a\x1b[2J\x1b]0;x\x07"
+	row := enrolledRow(api.Enrollment{Identity: "bot", Cgroup: name, Source: "cgroup " + name, Error: "enter " + name})
+	shown := strings.Join(row, " ") + canary(api.Canary{Failing: 1, Cgroup: name, Error: "enter " + name})
+	if strings.ContainsAny(shown, "\x1b\x07") || !strings.Contains(shown, "<U+001B>") {
+		t.Errorf("shown as %q", shown)
+	}
+}
