@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -50,6 +51,11 @@ func newCARotate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return ca.Renew(filepath.Join(c.StateDir, "ca"), host, time.Now)
+			if err := ca.Renew(filepath.Join(c.StateDir, "ca"), host, time.Now); err != nil {
+				return err
+			}
+			fmt.Println("a new authority is made")
+			fmt.Fprintln(os.Stderr, "hint: have clients trust what chaperone ca export prints, then restart the daemon")
+			return nil
 		}}
 }
