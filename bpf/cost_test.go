@@ -15,7 +15,8 @@ import (
 
 // BenchmarkConnectOfOthers is connect() of a process that is not enrolled, as deep below the root as one
 // that is, with the programs against without: at most 1.10 times. Both alternate each few
-// milliseconds, in one thread on one CPU, and the median is of the rounds whose two readings without agree:
+// milliseconds, in one thread on one CPU, and the median is of the rounds whose two readings without agree. What another
+// program at the root has made everybody pay is not in it: a host without any shows more.
 // go test -bench ConnectOfOthers -benchtime 100x ./bpf
 func BenchmarkConnectOfOthers(b *testing.B) {
 	l := listenRaw(b)
