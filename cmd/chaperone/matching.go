@@ -54,6 +54,7 @@ func (h *house) letGo() {
 
 // reconcile enrolls the cgroups that the policy's selectors name, and lets go of those that are gone.
 func (h *house) reconcile(ctx context.Context) {
+	h.tell()
 	h.letGo()
 	h.evictEmpty("pid ", settleTime)
 	h.evictEmpty("run", settleTime)                                                     // of a `chaperone run` that was killed

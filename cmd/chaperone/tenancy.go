@@ -27,6 +27,7 @@ type tenancy struct {
 	proofs    map[uint32]proof
 	uncovered map[uint32]int
 	leaving   map[string]bool // cgroups that are being emptied
+	untold    []flow.Event    // what the record had no room for, of enrollments
 	left      []string        // sentences on cgroups that the policy selects and that are not enrolled
 	beginning int             // runs that are given a place right now
 	ending    bool            // the last run is over, and with it this daemon
@@ -65,8 +66,39 @@ func (h *house) sever(e enroll.Enrollment) error {
 	h.tenants.mu.Lock()
 	h.tenants.uncovered[e.ID] = uncovered
 	h.tenants.mu.Unlock()
-	return h.record.Log(flow.Event{Type: flow.EnrollmentAdded, Identity: e.Identity,
+	err = h.journal(flow.Event{Type: flow.EnrollmentAdded, Identity: e.Identity,
 		Result: map[string]any{"enrollment": e.ID, "cgroup": e.Cgroup, "source": e.Source, "uncovered": uncovered}})
+	if err != nil {
+		return api.Hint(fmt.Errorf("the enrollment of %s is not recorded: %w", e.Cgroup, err), "make room where the record is: chaperone record prune --older-than 2160h")
+	}
+	return nil
+}
+
+// maxUntold bounds the events that wait for room: beyond them only the error tells.
+const maxUntold = 4096
+
+// journal records what became of an enrollment. What the record has no room for is told when
+// it has: what is enrolled stays so, since a full disk must free nobody.
+func (h *house) journal(ev flow.Event) error {
+	h.tell()
+	err := h.record.Log(ev)
+	if err != nil {
+		h.tenants.mu.Lock()
+		if len(h.tenants.untold) < maxUntold {
+			h.tenants.untold = append(h.tenants.untold, ev)
+		}
+		h.tenants.mu.Unlock()
+	}
+	return err
+}
+
+// tell records what could not be when it was so, in its order.
+func (h *house) tell() {
+	h.tenants.mu.Lock()
+	defer h.tenants.mu.Unlock()
+	for len(h.tenants.untold) > 0 && h.record.Log(h.tenants.untold[0]) == nil {
+		h.tenants.untold = h.tenants.untold[1:]
+	}
 }
 
 // classify gives an error of package enroll the exit code it means.
@@ -199,7 +231,7 @@ func (h *house) parted(e enroll.Enrollment, why string) error {
 	delete(h.tenants.proofs, e.ID)
 	delete(h.tenants.uncovered, e.ID)
 	h.tenants.mu.Unlock()
-	return h.record.Log(flow.Event{Type: flow.EnrollmentEnded, Identity: e.Identity,
+	return h.journal(flow.Event{Type: flow.EnrollmentEnded, Identity: e.Identity,
 		Result: map[string]any{"enrollment": e.ID, "cgroup": e.Cgroup, "why": why}})
 }
 
