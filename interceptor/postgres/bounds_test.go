@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
+	"github.com/chaperone-dev/chaperone/pkg/sqlread"
 )
 
 // Thirty bytes of a Bind run a statement of 250 KB: neither memory nor the tape may grow by that.
@@ -62,5 +63,44 @@ func TestClosedPortalsKeepNothing(t *testing.T) {
 	clear(e.portals)
 	if len(e.portals) != 0 {
 		t.Error(e.held)
+	}
+}
+
+// Of a text made of names, what was read in it is ten times as long.
+func TestWhatWasReadInStatementsIsBounded(t *testing.T) {
+	var from strings.Builder
+	for i := range 1990 {
+		fmt.Fprintf(&from, ",plain a%d", i)
+	}
+	text := func(i int) string { return fmt.Sprintf("select %d from plain%s", i, from.String()) }
+	r, err := sqlread.Local{}.Read(t.Context(), text(1))
+	if err != nil || r.Size() < 4*len(text(1)) {
+		t.Fatal(err, r.Size(), len(text(1)))
+	}
+	e := &engine{}
+	for i := range 400 {
+		e.name(fmt.Append(nil, i), &statement{j: &judged{text: text(i), reading: r}, parsed: true})
+	}
+	kept := 0
+	for _, s := range e.statements {
+		if s.j.reading != nil {
+			kept++
+		}
+	}
+	if kept*(r.Size()+len(text(1))) > maxStatementBytes || kept < 10 || e.bytes > maxStatementBytes {
+		t.Error(kept, "kept,", e.bytes, "bytes")
+	}
+	for name := range e.statements {
+		e.unname(name)
+	}
+	if e.bytes != 0 {
+		t.Error(e.bytes, "bytes after all were given up")
+	}
+	var p prepared
+	big, _ := sqlread.Local{}.Read(t.Context(), "prepare q as "+text(1))
+	small, _ := sqlread.Local{}.Read(t.Context(), "prepare r as select 1")
+	p.note(big, nil)
+	if p.note(small, nil); p.find("q") != nil || p.find("r") == nil {
+		t.Error("what PREPARE made is not remembered as it should")
 	}
 }

@@ -74,7 +74,7 @@ func (e *engine) learn(w *walk, o *owed, size int) (bool, error) {
 	if w.left() < size {
 		return false, nil
 	}
-	if e.bytes+size > maxNamedBytes {
+	if e.bytes+size > maxStatementBytes {
 		return true, nil
 	}
 	before := s.size()

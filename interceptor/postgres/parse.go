@@ -69,16 +69,17 @@ func appendParse(name []byte, text string, types []byte) []byte {
 	return wire.End(append(m, types...), at)
 }
 
-// Bounds of what named statements and portals take. A statement over maxNamedBytes runs
-// under its answer, and is refused when it would have to be judged again.
+// Bounds of what named statements and portals take, in bytes: of statements with what was read in them, and of the
+// texts of portals. A statement beyond runs under its answer, and is refused when it would have to be judged again.
 const (
-	maxNames      = 1 << 16
-	maxNamedBytes = 16 << 20
+	maxNames          = 1 << 16
+	maxStatementBytes = 32 << 20
+	maxNamedBytes     = 16 << 20
 )
 
 // size is what a name keeps, in bytes.
 func (s *statement) size() int {
-	n := len(s.j.text) + len(s.declared) + 4*len(s.types)
+	n := len(s.j.text) + s.weight + len(s.declared) + 4*len(s.types)
 	if s.before != nil {
 		n += s.before.size()
 	}
@@ -108,11 +109,12 @@ func (e *engine) name(name []byte, s *statement) string {
 		s.before = old
 	}
 	e.unname(key)
-	if e.bytes += s.size(); e.bytes > maxNamedBytes {
+	s.weight = s.j.reading.Size()
+	if e.bytes += s.size(); e.bytes > maxStatementBytes {
 		e.bytes -= s.size()
 		short := *s.j
 		short.text, short.reading, short.partial = "", nil, true
-		s.j, s.declared, s.before = &short, nil, nil
+		s.j, s.weight, s.declared, s.before = &short, 0, nil, nil
 	}
 	e.statements[key] = s
 	return key

@@ -12,8 +12,11 @@ import (
 // have failed, or the first been deallocated.
 type prepared map[string]*sqlread.Statement
 
-// maxPrepared bounds what is remembered.
-const maxPrepared = 1000
+// Bounds of what is remembered: statements, and bytes of what was read in one.
+const (
+	maxPrepared     = 1000
+	maxPreparedSize = 64 << 10
+)
 
 // find gives the statement behind a name; nil when it is not certain.
 func (p prepared) find(name string) *sqlread.Statement {
@@ -71,7 +74,11 @@ func (p *prepared) note(r *sqlread.Reading, others map[string]*statement) {
 		case twice || taken:
 			(*p)[s.Prepares] = nil
 		case len(*p) < maxPrepared:
-			(*p)[s.Prepares] = s
+			one := *s // without those that stood beside it
+			(*p)[s.Prepares] = &one
+			if s.Size() > maxPreparedSize {
+				(*p)[s.Prepares] = nil
+			}
 		}
 	}
 }

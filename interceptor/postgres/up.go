@@ -21,6 +21,7 @@ type statement struct {
 	fresh    bool       // judged at Parse and not run since
 	declared []byte     // parameter types as Parse gave them, where runs may be held: int16 n | n x int32 type
 	types    []uint32   // as the server gave them; nil: it was not asked
+	weight   int        // of what was read in it when it got its name, in bytes
 	replaced bool       // SQL's PREPARE gave its name again: it may be that statement which runs
 	renamed  bool       // it is what a name stands for that SQL may have given
 	sure     int        // the engine's renames when its name was known to be its own

@@ -4,6 +4,7 @@ package sqlread
 
 import (
 	"context"
+	"unsafe"
 
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
@@ -72,4 +73,28 @@ type Copy struct {
 	Null                     string
 	NullSet, Header          bool
 	Encoding                 string // as written; empty: client_encoding
+}
+
+// Size is about what a reading keeps besides its text, in bytes.
+func (r *Reading) Size() (n int) {
+	if r == nil {
+		return 0
+	}
+	for i := range r.Statements {
+		n += r.Statements[i].Size()
+	}
+	return n
+}
+
+// nameSize is about what a short name keeps, in bytes: its header, and where it stands.
+const nameSize = 32
+
+// Size is about what a statement keeps, in bytes.
+func (s *Statement) Size() int {
+	n := int(unsafe.Sizeof(*s)) + nameSize*(len(s.Operators)+len(s.Fields)+len(s.Types))
+	n += int(unsafe.Sizeof(flow.Effect{})+nameSize) * len(s.Effects)
+	for _, e := range s.Effects {
+		n += nameSize * len(e.Columns)
+	}
+	return n + 2*nameSize*(len(s.Relations)+len(s.Reads)+len(s.Writes)+len(s.Functions))
 }
