@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -107,8 +108,23 @@ func (x exchange) ask(w io.Writer, rows int) error {
 	return err
 }
 
-// answer prints what came back, as the subagent saw it.
+// answer prints what came back, as the subagent saw it. All of it is indented: what a server says must
+// not look like a request of somebody's.
 func (x exchange) answer(w io.Writer, rows int) error {
+	var said bytes.Buffer
+	if err := x.tell(&said, rows); err != nil {
+		return err
+	}
+	for line := range strings.Lines(said.String()) {
+		if _, err := io.WriteString(w, "  "+line); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintln(w)
+	return err
+}
+
+func (x exchange) tell(w io.Writer, rows int) error {
 	for _, n := range x.Notices {
 		fmt.Fprintf(w, "%s\n", approval.Visible(n))
 	}
@@ -129,7 +145,7 @@ func (x exchange) answer(w io.Writer, rows int) error {
 			}
 		}
 	}
-	_, err := fmt.Fprintf(w, "%s\n\n", x.ending())
+	_, err := fmt.Fprintln(w, x.ending())
 	return err
 }
 

@@ -329,6 +329,9 @@ create or replace function tells() returns int language plpgsql as $$begin perfo
 	if got := c.asks("select setting from pg_settings where name = 'TimeZone'", "select now() > 'epoch'", "set timezone = 'UTC'", "notify told, 'hello'"); !strings.HasSuffix(got, "t ") || strings.Contains(got, "masked") {
 		t.Error("who stored nothing:", got)
 	}
+	if c.does("listen own", "notify own, 'mine'"); !strings.Contains(c.got.String(), "own\x00mine\x00") {
+		t.Errorf("what a client tells itself is its own: %q", c.got.String())
+	}
 	a.does("select stores()", "select setting from pg_show_all_settings() where name = 'application_name'", "select setting from pg_settings where name = 'application_name'",
 		"select reset_val || setting from pg_settings where name = 'application_name'", "show application_name", "select zones()", "select tells()")
 	b.does("select 1")

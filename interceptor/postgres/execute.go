@@ -81,12 +81,12 @@ func (e *engine) start(name []byte, j *judged) {
 // portalSize is about what a portal keeps besides texts, in bytes.
 const portalSize = 512
 
-// size is what a portal's name keeps, in bytes: its statement may be closed, and what was read for
-// its run is about as long as its text.
+// size is what a portal's name keeps, in bytes: its statement may be closed, and its run has a
+// reading of its own.
 func (p portal) size() int {
 	n := portalSize + len(p.stmt.j.text)
 	if p.j != nil && p.j != p.stmt.j {
-		n += len(p.j.text)
+		n += len(p.j.text) + p.j.reading.Size()
 	}
 	return n
 }

@@ -135,6 +135,8 @@ func traitsOf(r *sqlread.Reading) traits {
 	for i := range r.Statements {
 		s := &r.Statements[i]
 		switch {
+		case s.Node == "NotifyStmt": // its words are the client's, and stand in it
+			continue
 		case s.Node == "DeclareCursorStmt":
 			t |= declares
 		case s.Node == "FetchStmt":

@@ -3,11 +3,9 @@ package postgres
 import (
 	"bytes"
 	"fmt"
-	"slices"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/interceptor/postgres/wire"
-	"github.com/chaperone-dev/chaperone/pkg/sqlread"
 )
 
 // tooLong refuses what would be held.
@@ -79,15 +77,10 @@ func lookAt(w *walk, size, from int) (text []byte, partial, ok bool, err error) 
 // run marks bytes that run a text.
 func (e *engine) run(w *walk, j *judged) {
 	w.out.Durable = w.out.Durable || j.answer.Durable
-	if e.ran(j); j.traits&launders != 0 && !e.suspected && e.catalog != nil && !notifies(j.reading) {
+	if e.ran(j); j.traits&launders != 0 && !e.suspected && e.catalog != nil {
 		e.suspected = true
 		e.catalog.launder(e.cancel.pid) // before anybody can hear of it
 	}
-}
-
-// notifies says that a text is nothing but NOTIFY, whose words are the client's.
-func notifies(r *sqlread.Reading) bool {
-	return r != nil && r.Unread == "" && !slices.ContainsFunc(r.Statements, func(s sqlread.Statement) bool { return s.Node != "NotifyStmt" })
 }
 
 // tapedQuery is how a Query goes on tape: nil for as it came.
