@@ -194,6 +194,20 @@ func TestKeysAreNotPrinted(t *testing.T) {
 	}
 }
 
+// starred says that a partial mask has nothing to hide in s: what it would star are stars.
+func starred(s string) bool {
+	all, stars := 0, 0
+	for _, r := range s {
+		if !separator(r) {
+			all++
+		}
+		if r == '*' {
+			stars++
+		}
+	}
+	return all-stars <= keep(all)
+}
+
 // Whatever is masked stays of its kind, and a text of eight characters or more never stays whole.
 func FuzzMask(f *testing.F) {
 	f.Add([]byte("alice@example.com"), 3)
@@ -206,7 +220,7 @@ func FuzzMask(f *testing.F) {
 		if utf8.Valid(src) && !utf8.Valid(text) || string(src) != whole {
 			t.Fatalf("%s of %q: %q", m, src, text)
 		}
-		if string(text) == whole && whole != Masked && strings.Trim(whole, "* -./:@()+") != "" {
+		if string(text) == whole && whole != Masked && !(m.Op == Partial && starred(whole)) {
 			t.Fatalf("%s of %q shows it", m, src)
 		}
 		if got := m.JSON(nil, src); !json.Valid(got) {
