@@ -32,7 +32,8 @@ The others do none of this: the comparison is what it costs to be watched.
 
 Each cell is *best / median*: the mean of the best quarter of the rounds against the same of the
 baseline, and the median of the per-round ratios. More is better. Differences under 8 %% mean nothing
-(15 %% at 64 clients). CPU is the least of the rounds, per unit.
+(15 %% at 64 clients). CPU is the least of the rounds, per unit. 64 clients get three times as long:
+the beginning of a session is what the churn measures.
 
 `
 
