@@ -41,6 +41,7 @@ func (e *engine) parse(w *walk, size int) (bool, error) {
 			return false, err
 		}
 	}
+	e.begins(partial, 3)
 	var taped []byte
 	if text, same := j.redacted(); !same {
 		taped = appendParse(name, text, types)

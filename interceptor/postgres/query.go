@@ -34,6 +34,7 @@ func (e *engine) query(w *walk, size int) (bool, error) {
 			return false, err
 		}
 	}
+	e.begins(partial, 1)
 	e.fed = false
 	e.sent++
 	e.unbound, e.unnamed = portal{}, nil // the server drops both

@@ -79,6 +79,7 @@ type engine struct {
 	texts      texts
 	asked      *judged // the question that is out, or its answer
 	lexing     lexing
+	long       long
 
 	// What masks need.
 	catalog   *catalog
@@ -154,15 +155,7 @@ func (w *walk) left() int { return len(w.in) - w.pos }
 func (w *walk) stream() bool {
 	n := min(w.e.rest[w.dir], w.left())
 	w.e.rest[w.dir] -= n
-	if w.e.drop[w.dir] {
-		w.pass()
-		if w.e.kept && w.dir == interceptor.Up {
-			w.e.reels[w.dir].add(w.in[w.pos : w.pos+n])
-		}
-		w.skip(n)
-	} else {
-		w.pos += n
-	}
+	w.streamed(w.in[w.pos : w.pos+n])
 	return w.e.rest[w.dir] == 0
 }
 

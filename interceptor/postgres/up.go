@@ -76,7 +76,7 @@ func (w *walk) settle() {
 	}
 	w.e.drop[w.dir], w.e.omitted[w.dir] = false, false
 	if w.dir == interceptor.Up {
-		w.e.kept = false
+		w.e.kept, w.e.long.on = false, false
 	}
 }
 

@@ -174,6 +174,10 @@ var passwordFunctions = map[string]bool{
 // secretWords begin or end the names of secrets.
 var secretWords = []string{"password", "passwd", "passphrase", "secret", "api_key", "apikey", "api_token", "private_key", "access_key", "auth_token", "access_token"}
 
+// NamesSecret says that a piece of a text names a secret, whose value may follow. Pieces are to overlap by as much as
+// a name may have, 32 bytes.
+func NamesSecret(piece string) bool { return secretWord(piece) >= 0 }
+
 // secretWord is where a secret's name stands in s, -1 when nowhere.
 func secretWord(s string) int {
 	for i := range len(s) {
