@@ -163,6 +163,12 @@ func (s *Session) note(req *flow.Request, a *Answer, verdict flow.Verdict) error
 	})
 }
 
+// Journaled gives a session that no Server made a journal, for Refused.
+func (s *Session) Journaled(j Journal) *Session {
+	s.journal = j
+	return s
+}
+
 // Refused journals a request that its engine refused on its own, whatever the policy said
 // of it. Called under the engine's lock, once a request. An error must end the session.
 func (s *Session) Refused(req *flow.Request, rule, why string) error {

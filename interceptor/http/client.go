@@ -147,7 +147,9 @@ func (e *Engine) actOnAnswer(in []byte, out *interceptor.Output) (int, bool, err
 		return 0, false, err
 	}
 	if allowed(u.answer) {
-		e.checkRaise()
+		if err := e.checkRaise(); err != nil {
+			return 0, false, err
+		}
 	}
 	if err := e.reel.verdict(u.asked, u.answer); err != nil {
 		return 0, false, err

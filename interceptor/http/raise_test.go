@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/chaperone-dev/chaperone/interceptor"
+	"github.com/chaperone-dev/chaperone/interceptor/protocoltest"
 	"github.com/chaperone-dev/chaperone/pkg/flow"
 )
 
@@ -21,5 +22,18 @@ func TestEveryReadingNeedsARuleToLeaveHTTP(t *testing.T) {
 		if got := d.Written[interceptor.Up]; len(got) > 0 {
 			t.Errorf("left HTTP by a path no rule names: %q", got)
 		}
+	}
+}
+
+// What the policy allowed and HTTP refuses is in the host's log.
+func TestARefusalToLeaveHTTPIsJournaled(t *testing.T) {
+	journal := &protocoltest.Journal{}
+	tape := &protocoltest.Tape{}
+	allow := func(*flow.Request, error) interceptor.Answer { return interceptor.Answer{Verdict: flow.Allow} }
+	d := protocoltest.Start(NewEngine(protocoltest.Session(tape).Journaled(journal)), allow, tape)
+	d.Send(interceptor.Up, []byte("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"))
+	events := journal.Events()
+	if len(events) != 1 || events[0].Verdict.Verdict != flow.Deny || events[0].Verdict.Rule != "(http)" || events[0].Request.HTTP.Path != "/ws" {
+		t.Errorf("%+v", events)
 	}
 }

@@ -67,12 +67,12 @@ func headers(h *wire.Head) map[string][]string {
 func offersH2C(r *wire.Request) bool { return strings.EqualFold(string(r.Upgrade), "h2c") }
 
 // checkRaise denies what would leave HTTP, unless a rule by name allowed it and
-// nothing is to be masked: behind it nobody can look.
-func (e *Engine) checkRaise() {
+// nothing is to be masked: behind it nobody can look. The host's log has such a denial as rule "(http)".
+func (e *Engine) checkRaise() error {
 	u := &e.up
 	connect := string(u.req.Method) == "CONNECT"
 	if !connect && (u.req.Upgrade == nil || offersH2C(&u.req)) {
-		return
+		return nil
 	}
 	why := ""
 	switch {
@@ -83,9 +83,10 @@ func (e *Engine) checkRaise() {
 	case u.req.Framing.By != wire.Empty || u.req.Expect:
 		why = "a request that leaves HTTP has no body"
 	default:
-		return
+		return nil
 	}
 	u.answer = interceptor.Answer{Verdict: flow.Deny, Cause: interceptor.ByRule, Rule: u.answer.Rule, Ask: u.answer.Ask, Message: why}
+	return e.session.Refused(u.asked, "(http)", why)
 }
 
 // editRequest prepares the head as it is sent and as it is taped. wire stays empty when it

@@ -98,7 +98,7 @@ func (*Meter) Refused(string) {}
 
 // Session makes a session to test an engine in: no policy, no masks, a full record.
 func Session(tape interceptor.Tape) *interceptor.Session {
-	return &interceptor.Session{
+	s := &interceptor.Session{
 		ID:     "test",
 		Flow:   &flow.Flow{ID: "test", Identity: "bot", Target: "target", Seen: flow.Inspected},
 		Target: &rules.Target{Name: "target"},
@@ -108,4 +108,5 @@ func Session(tape interceptor.Tape) *interceptor.Session {
 		Meter:  &Meter{},
 		Log:    slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
+	return s.Journaled(&Journal{})
 }
