@@ -64,6 +64,7 @@ func TestACopyThatFailsAtOnceShiftsNoResult(t *testing.T) {
 		"behind two Syncs":       {into, {sync, sync, done}, peek, look, look},
 		"behind a Sync":          {into, {sync, done, sync}, peek, look, look},
 		"behind an end too many": {into, {sync, done, done}, peek, look},
+		"before simple Queries":  {into, {sync, done, sync, simple(nosy), simple(tame), simple(tame)}},
 		"in a simple Query":      {{simple("copy shows from stdin"), sync, done}, peek, look, look},
 	} {
 		t.Run(name, func(t *testing.T) {

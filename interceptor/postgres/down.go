@@ -118,7 +118,9 @@ func (e *engine) answered(w *walk, typ byte, size int) (bool, error) {
 	case '1':
 		e.carriedOut(o)
 	case 'C':
-		e.early = 0
+		o.heard, e.early = true, 0
+	case 'I', 'V':
+		o.heard = true
 	case 'c':
 		if !e.copyOut {
 			return false, violation{"the server ended a copy that was not"}
@@ -236,7 +238,7 @@ func (e *engine) readyAgain(w *walk, size int) (bool, error) {
 		return false, nil
 	}
 	o := e.queue.first()
-	if o == nil || !e.ends(o) || e.copyIn || e.copyOut {
+	if o == nil || !e.ends(o) || o.step != stepSync && !o.heard || e.copyIn || e.copyOut {
 		return e.readyEarly(w, size)
 	}
 	swallow := o.swallow
@@ -360,8 +362,12 @@ func (e *engine) dropBatch(w *walk, o *owed) {
 	if e.unbound.batch <= e.done {
 		e.unbound = portal{}
 	}
-	if o == nil || o.step == stepQuery || o.step == stepFunction {
-		return // its ReadyForQuery comes, or it was the server's last word
+	if o == nil {
+		return // it was the server's last word
+	}
+	if o.step == stepQuery || o.step == stepFunction {
+		o.heard = true
+		return // its ReadyForQuery comes
 	}
 	for e.queue.n > 0 {
 		o := e.queue.at(0)

@@ -25,6 +25,7 @@ type owed struct {
 	stmt    *statement
 	plan    *plan // of the portal
 	name    string
+	heard   bool // a Query or FunctionCall was answered, so that its ReadyForQuery may come
 	amid    bool // a Sync behind copy data that was not ended: whether the server heeds it depends on the data
 }
 
