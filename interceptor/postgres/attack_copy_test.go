@@ -244,3 +244,24 @@ func stampedes(t *testing.T, seed uint64, n int) {
 	}
 	leaksIn(t, "the tape", strings.ToValidUTF8(w.tapes.everything(interceptor.TapeDown), "?"))
 }
+
+// A portal that is asked to run again while it copies goes on as it began.
+func TestACopyAskedToRunTwiceStaysMasked(t *testing.T) {
+	for _, form := range []string{"csv header", "(format binary)"} {
+		t.Run(form, func(t *testing.T) {
+			w := secretly(t, "redact")
+			if _, err := postgres.psql("insert into secrets (id, ssn, name) select i, '713-48-2956', repeat('x', 4000) from generate_series(10, 4000) i"); err != nil {
+				t.Fatal(err)
+			}
+			a := attack(t, w, "")
+			a.send(parse("", "copy secrets to stdout "+form), bind("", ""), execute(""), &pgproto3.Flush{})
+			time.Sleep(200 * time.Millisecond) // all buffers are full
+			a.send(execute(""), &pgproto3.Sync{})
+			time.Sleep(100 * time.Millisecond)
+			if said := a.until(1); said != " 42501" {
+				t.Error("said", said)
+			}
+			leaksIn(t, "the wire", a.got.String())
+		})
+	}
+}

@@ -256,7 +256,7 @@ func (e *engine) unshowable(j *judged, p *plan) *refusal {
 		return nil
 	}
 	c, why := e.copyPlan(j)
-	if p != nil {
+	if p != nil && p.copying == nil { // a portal that copies already goes on as it began
 		p.copying = c
 	}
 	if why == "" && e.s.Masks.HasColumns() && !e.gist(j).clean {
