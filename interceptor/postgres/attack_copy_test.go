@@ -265,3 +265,26 @@ func TestACopyAskedToRunTwiceStaysMasked(t *testing.T) {
 		})
 	}
 }
+
+// pgx ends the data of a COPY that has failed already.
+func TestNobodyWaitsForACopyThatIsNone(t *testing.T) {
+	filled := "create temp table filled (a int)"
+	sync, done := &pgproto3.Sync{}, &pgproto3.CopyDone{}
+	for name, c := range map[string]struct {
+		pipeline []pgproto3.FrontendMessage
+		batches  int
+		said     string
+	}{
+		"an end of data alone":      {[]pgproto3.FrontendMessage{done, simple("select 1")}, 1, ""},
+		"an end of data behind all": {[]pgproto3.FrontendMessage{simple("select 1/0"), done, simple("select 1"), simple("select 1")}, 3, " 22012"},
+		"a name of its own batch":   {[]pgproto3.FrontendMessage{simple(filled), parse("n", "copy filled from stdin"), bind("", "n"), execute(""), sync, bind("", "n"), sync}, 2, " 08P01 end"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := attack(t, secretly(t, "redact"), "")
+			a.send(c.pipeline...)
+			if said := a.until(c.batches); said != c.said {
+				t.Error("said", said)
+			}
+		})
+	}
+}

@@ -226,6 +226,9 @@ func (e *engine) copies(w *walk, o *owed, typ byte, size int) (bool, error) {
 	e.copyIn = !ended
 	e.done += dropped // nothing answers them
 	e.early, e.spare = dropped, 0
+	if e.stalled { // what Up waits for may have been among them, and the server waits for Up
+		e.stalled, e.drain, e.until, w.out.Kick = false, false, 0, true
+	}
 	return true, nil
 }
 

@@ -61,19 +61,26 @@ func (q *queue) at(i int) *owed { return &q.ring[(q.head+i)&(len(q.ring)-1)] }
 
 // first is the entry the server answers now; nil when it owes nothing.
 func (q *queue) first() *owed {
-	for q.n > 0 && q.at(0).step == stepCopyEnd {
-		q.pop() // the server ignores it outside of a copy
-	}
 	if q.n == 0 {
 		return nil
 	}
 	return q.at(0)
 }
 
+// pop takes the first entry off, and the ends of copy data behind it: the server ignores them outside of a copy.
 func (q *queue) pop() {
-	*q.at(0) = owed{}
-	q.head = (q.head + 1) & (len(q.ring) - 1)
-	q.n--
+	for again := true; again; again = q.n > 0 && q.at(0).step == stepCopyEnd {
+		*q.at(0) = owed{}
+		q.head = (q.head + 1) & (len(q.ring) - 1)
+		q.n--
+	}
+}
+
+// copyEnd notes the end of copy data, where the server may come to read it as that.
+func (q *queue) copyEnd() {
+	if q.n > 0 {
+		q.push(owed{step: stepCopyEnd})
+	}
 }
 
 // copyIn drops what the server drops once it reads copy data: each Sync between the

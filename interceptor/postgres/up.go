@@ -129,7 +129,7 @@ func (e *engine) upReady(w *walk, typ byte, size int) (bool, error) {
 		return true, nil
 	case 'c', 'f':
 		e.fed = false
-		e.queue.push(owed{step: stepCopyEnd})
+		e.queue.copyEnd()
 		e.send(w, size)
 		return true, nil
 	}
