@@ -306,7 +306,7 @@ func (c chatter) turn() []item {
 	case k < 19:
 		return []item{{m: c.call()}, wait}
 	}
-	return []item{{m: simple("select pg_sleep(5)")}, {cancels: true}, wait}
+	return []item{{m: simple("select pg_sleep(1)")}, {cancels: true}, wait}
 }
 
 // loading is a COPY FROM STDIN of libpq's, simple or extended, or of pgx's, which does not wait to be asked.
@@ -343,7 +343,7 @@ func (c chatter) driven(seed uint64) talk {
 
 // wild is one that no driver would have.
 func (c chatter) wild(seed uint64) talk {
-	k := talk{seed: seed, options: c.options(), patience: 30 * time.Millisecond}
+	k := talk{seed: seed, options: c.options(), patience: 8 * time.Millisecond}
 	for range 1 + c.IntN(30) {
 		switch j := c.IntN(40); {
 		case j == 0:

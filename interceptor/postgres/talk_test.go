@@ -3,10 +3,12 @@ package postgres
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -78,6 +80,7 @@ type talker struct {
 	heard []heard
 	ready int
 	over  bool
+	hangs bool // nobody said anything more, and it was not over
 }
 
 // play plays k in a database and gives what was heard.
@@ -90,7 +93,6 @@ func (k talk) play(t *testing.T, port int, database string, follows []bool) *tal
 	}
 	p.conn = conn
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 	done := make(chan struct{})
 	go func() { defer close(done); p.listen() }()
 	cuts := rand.New(rand.NewPCG(k.seed, 99))
@@ -116,6 +118,7 @@ func (k talk) play(t *testing.T, port int, database string, follows []bool) *tal
 		}
 	}
 	p.write(cuts, append(pending, encoded(&pgproto3.Terminate{})...))
+	_ = conn.SetReadDeadline(time.Now().Add(8 * time.Second))
 	<-done
 	return p
 }
@@ -187,6 +190,7 @@ func (p *talker) listen() {
 			b = b[size:]
 		}
 		p.over = err != nil
+		p.hangs = errors.Is(err, os.ErrDeadlineExceeded)
 		p.mu.Unlock()
 		if err != nil {
 			return
@@ -229,7 +233,7 @@ func (p *talker) last() byte {
 
 // cancel cancels what has run for a moment, and goes on when that was passed on.
 func (p *talker) cancel(t *testing.T) {
-	time.Sleep(30 * time.Millisecond)
+	time.Sleep(60 * time.Millisecond)
 	p.mu.Lock()
 	key := p.key
 	p.mu.Unlock()
