@@ -343,3 +343,36 @@ create or replace function tells() returns int language plpgsql as $$begin perfo
 	}
 	leaksIn(t, "the tape", w.tapes.everything(interceptor.TapeDown))
 }
+
+// What statements put off to the end of their transaction speaks when another one ends it.
+func TestWhatWasPutOffSaysNothingAtTheEndOfItsTransaction(t *testing.T) {
+	const twice, held = "update secrets set ssn = (select max(ssn) from secrets) where id = 2", "declare c cursor with hold for select ssn::int from secrets where id = 1"
+	for name, pipeline := range map[string][]pgproto3.FrontendMessage{
+		"by COMMIT":                      {simple("begin"), simple(twice), simple("commit")},
+		"by SET CONSTRAINTS":             {simple("begin"), simple(twice), simple("set constraints all immediate"), simple("rollback")},
+		"by PREPARE TRANSACTION":         {simple("begin"), simple(twice), simple("prepare transaction 'put off'")},
+		"by COMMIT of a cursor":          {simple("begin"), simple(held), simple("commit")},
+		"by a trigger at COMMIT":         {simple("begin"), simple("update secrets set pin = 1 where id = 1"), simple("commit")},
+		"by COMMIT, extended":            {simple("begin"), simple(twice), parse("", "commit"), bind("", ""), execute(""), &pgproto3.Sync{}},
+		"by a Query behind a batch":      {parse("", twice), bind("", ""), execute(""), simple("select 1")},
+		"by a Query behind, of a cursor": {parse("", "begin"), bind("", ""), execute(""), parse("", held), bind("", ""), execute(""), simple("commit")},
+		"by a Sync":                      {parse("", twice), bind("", ""), execute(""), &pgproto3.Sync{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := secretly(t, "redact")
+			if _, err := postgres.psql(`alter table secrets add unique (ssn) deferrable initially deferred;
+create or replace function tells() returns trigger language plpgsql as 'begin raise notice ''%'', new.ssn; raise exception using errcode = ''25001'', message = new.ssn; end';
+create constraint trigger t after update of pin on secrets deferrable initially deferred for each row execute function tells()`); err != nil {
+				t.Fatal(err)
+			}
+			a := attack(t, w, "")
+			a.does("select 1")
+			a.send(append(pipeline, &pgproto3.Terminate{})...)
+			if said := a.until(100); len(said) < len(" 23505 end") {
+				t.Error("nothing failed:", said)
+			}
+			leaksIn(t, "the wire", a.got.String())
+			leaksIn(t, "the tape", w.tapes.everything(interceptor.TapeDown))
+		})
+	}
+}

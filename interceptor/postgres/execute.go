@@ -52,7 +52,7 @@ func (e *engine) execute(w *walk, size int) (bool, error) {
 	e.start(name, j)
 	e.plan(w, name, &p)
 	e.run(w, j)
-	e.queue.push(owed{step: stepExecute, stmt: p.stmt, plan: p.plan})
+	e.queue.push(owed{step: stepExecute, stmt: p.stmt, plan: p.plan, others: j.traits&finishes != 0})
 	e.send(w, size)
 	return true, nil
 }

@@ -47,6 +47,7 @@ const (
 	reverts                      // ends a transaction, or what it did since a savepoint
 	declares                     // makes a cursor: what it reads is run later
 	fetches                      // runs a cursor
+	finishes                     // runs what statements before it have put off: deferred triggers, cursors WITH HOLD
 )
 
 var errUnread = errors.New("the text could not be read")
@@ -139,6 +140,8 @@ func traitsOf(r *sqlread.Reading) traits {
 			continue
 		case s.Node == "DeclareCursorStmt":
 			t |= declares
+		case s.Node == "ConstraintsSetStmt":
+			t |= finishes
 		case s.Node == "FetchStmt":
 			t |= fetches
 		case s.Node == "PrepareStmt", s.Node == "ExecuteStmt":
@@ -169,10 +172,12 @@ func traitsOf(r *sqlread.Reading) traits {
 // ofTransaction are the traits of a transaction's verb.
 func ofTransaction(verb string) traits {
 	switch verb {
-	case "COMMIT", "ROLLBACK", "ROLLBACK_TO":
+	case "COMMIT":
+		return reverts | finishes
+	case "ROLLBACK", "ROLLBACK_TO":
 		return reverts
 	case "PREPARE":
-		return reverts | redefines
+		return reverts | redefines | finishes
 	case "COMMIT_PREPARED", "ROLLBACK_PREPARED":
 		return redefines // of whatever that transaction had defined
 	}

@@ -52,7 +52,9 @@ func (e *engine) query(w *walk, size int) (bool, error) {
 		e.replace(w, size, e.tapedQuery(j), wire.AppendQuery(nil, failing(j.answer)))
 		return true, nil
 	}
-	e.queue.push(owed{step: stepQuery, stmt: s, plan: p})
+	// It ends the transaction of a batch without a Sync as well.
+	others := e.batching || j.traits&finishes != 0 && (e.status != 'I' || e.queue.n > 0)
+	e.queue.push(owed{step: stepQuery, stmt: s, plan: p, others: others})
 	e.run(w, j)
 	e.resetHere = false // by the time of the next text its own transaction is over anyway
 	e.sendTaped(w, size, e.tapedQuery(j))

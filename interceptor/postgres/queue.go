@@ -25,6 +25,7 @@ type owed struct {
 	stmt    *statement
 	plan    *plan // of the portal
 	name    string
+	others  bool // what earlier statements have put off may speak in its place
 	heard   bool // a Query or FunctionCall was answered, so that its ReadyForQuery may come
 	amid    bool // a Sync behind copy data that was not ended: whether the server heeds it depends on the data
 }

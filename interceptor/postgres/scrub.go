@@ -183,7 +183,7 @@ func (e *engine) saysNothing(o *owed, f *pgproto3.ErrorResponse) bool {
 	case stepSync: // a deferred constraint or trigger speaks here
 		return false
 	case stepExecute, stepQuery, stepParse, stepBind, stepDescribePortal:
-		return e.clean(o.stmt)
+		return !o.others && e.clean(o.stmt)
 	}
 	return false
 }
@@ -194,7 +194,7 @@ func (e *engine) ownWords(o *owed) bool {
 	if o == nil || o.step == stepParse {
 		return true
 	}
-	if o.stmt == nil || !o.stmt.known || o.stmt.renamed || e.view == nil {
+	if o.others || o.stmt == nil || !o.stmt.known || o.stmt.renamed || e.view == nil {
 		return false
 	}
 	r := o.stmt.j.reading
