@@ -3,6 +3,7 @@ package postgres
 import (
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"time"
 
@@ -140,6 +141,17 @@ func (c chatter) load() string {
 }
 
 func (c chatter) text() string {
+	text := c.any()
+	for c.still && mayAlter.MatchString(text) {
+		text = c.any()
+	}
+	return text
+}
+
+// mayAlter finds what changes definitions, or may for all that is known of it.
+var mayAlter = regexp.MustCompile(`\b(do|create|into fresh|query_to_xml|discard|(stopped|picky|tardy))\b`)
+
+func (c chatter) any() string {
 	k := c.IntN(100)
 	switch {
 	case c.masked && k < 30:
@@ -269,7 +281,7 @@ func (c chatter) run(text string) []item {
 	if c.IntN(2) == 0 {
 		add(shapeOf(portal))
 	}
-	for add(c.execute(portal)); c.IntN(5) == 0; {
+	for add(c.execute(portal)); c.IntN(5) == 0 && !strings.Contains(text, "stdin"); {
 		add(c.execute(portal))
 	}
 	if portal != "" && c.IntN(2) == 0 {
@@ -306,7 +318,7 @@ func (c chatter) turn() []item {
 	case k < 19:
 		return []item{{m: c.call()}, wait}
 	}
-	return []item{{m: simple("select pg_sleep(1)")}, {cancels: true}, wait}
+	return []item{{m: simple("select pg_sleep(3)")}, {cancels: true}, wait}
 }
 
 // loading is a COPY FROM STDIN of libpq's, simple or extended, or of pgx's, which does not wait to be asked.

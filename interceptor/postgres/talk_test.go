@@ -231,22 +231,27 @@ func (p *talker) last() byte {
 	return p.heard[len(p.heard)-1].typ
 }
 
-// cancel cancels what has run for a moment, and goes on when that was passed on.
+// cancel cancels what runs until it has ended: it may not have begun yet.
 func (p *talker) cancel(t *testing.T) {
-	time.Sleep(60 * time.Millisecond)
-	p.mu.Lock()
-	key := p.key
-	p.mu.Unlock()
-	conn, err := net.Dial("tcp", p.address)
-	if err != nil || len(key) < 8 {
-		t.Fatal("cannot cancel:", err)
+	for range 40 {
+		time.Sleep(50 * time.Millisecond)
+		p.mu.Lock()
+		key, settled := p.key, p.over || p.ready >= p.asked
+		p.mu.Unlock()
+		if settled {
+			return
+		}
+		conn, err := net.Dial("tcp", p.address)
+		if err != nil || len(key) < 8 {
+			t.Fatal("cannot cancel:", err)
+		}
+		packet := binary.BigEndian.AppendUint32(nil, uint32(8+len(key)))
+		packet = append(binary.BigEndian.AppendUint32(packet, 80877102), key...)
+		_, _ = conn.Write(packet)
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_, _ = io.Copy(io.Discard, conn)
+		conn.Close()
 	}
-	defer conn.Close()
-	packet := binary.BigEndian.AppendUint32(nil, uint32(8+len(key)))
-	packet = append(binary.BigEndian.AppendUint32(packet, 80877102), key...)
-	_, _ = conn.Write(packet)
-	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-	_, _ = io.Copy(io.Discard, conn)
 }
 
 // firstOfUsers is the least OID of what is made after initdb (FirstNormalObjectId).
