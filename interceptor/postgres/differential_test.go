@@ -148,8 +148,7 @@ func (n endings) differ(a, b *talker, driven bool) string {
 // trial is one way of checking conversations.
 type trial struct {
 	chatter
-	policy string
-	wrong  func(t *testing.T, b twins, k talk, driven bool) string
+	wrong func(t *testing.T, b twins, k talk, driven bool) string
 }
 
 // seeds gives the seeds to try: a few, or those of CHAPERONE_DIFFERENTIAL=FIRST:COUNT.
