@@ -376,3 +376,18 @@ create constraint trigger t after update of pin on secrets deferrable initially 
 		})
 	}
 }
+
+// What an index is made of runs when its table is looked after, named or not.
+func TestUpkeepOfAllTablesSaysNothing(t *testing.T) {
+	w := secretly(t, "redact")
+	if _, err := postgres.psql(`create or replace function tattles(text) returns text immutable language plpgsql as 'begin raise notice ''%'', $1; return $1; end';
+create index tattling on secrets (tattles(ssn)); cluster secrets using secrets_pkey`); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = postgres.psql("drop function tattles(text) cascade") })
+	for _, upkeep := range []string{"analyze", "vacuum analyze", "vacuum full", "cluster", "reindex index tattling", "reindex schema public", "reindex database postgres"} {
+		a := attack(t, w, "")
+		a.does("select 1", upkeep)
+		leaksIn(t, upkeep, a.got.String())
+	}
+}

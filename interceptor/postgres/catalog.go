@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chaperone-dev/chaperone/pkg/flow"
 	"github.com/chaperone-dev/chaperone/pkg/sqlread"
 	"github.com/chaperone-dev/chaperone/rules"
 	"github.com/chaperone-dev/chaperone/rules/mask"
@@ -421,8 +422,8 @@ func (v *view) cleanStatement(s *sqlread.Statement) bool {
 		return false
 	}
 	for _, e := range s.Effects {
-		if !harmless(e.Action) {
-			return false
+		if !harmless(e.Action) || e.Action == flow.Maintain && (len(s.Relations) == 0 || s.Node == "ReindexStmt") {
+			return false // indexes run code, of all tables, or of that which has the index
 		}
 	}
 	for _, n := range s.Relations {
