@@ -361,8 +361,8 @@ func TestWhatWasPutOffSaysNothingAtTheEndOfItsTransaction(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := secretly(t, "redact")
 			if _, err := postgres.psql(`alter table secrets add unique (ssn) deferrable initially deferred;
-create or replace function tells() returns trigger language plpgsql as 'begin raise notice ''%'', new.ssn; raise exception using errcode = ''25001'', message = new.ssn; end';
-create constraint trigger t after update of pin on secrets deferrable initially deferred for each row execute function tells()`); err != nil {
+create or replace function tells_late() returns trigger language plpgsql as 'begin raise notice ''%'', new.ssn; raise exception using errcode = ''25001'', message = new.ssn; end';
+create constraint trigger t after update of pin on secrets deferrable initially deferred for each row execute function tells_late()`); err != nil {
 				t.Fatal(err)
 			}
 			a := attack(t, w, "")
