@@ -391,3 +391,18 @@ create index tattling on secrets (tattles(ssn)); cluster secrets using secrets_p
 		leaksIn(t, upkeep, a.got.String())
 	}
 }
+
+func TestAnEventTriggerSaysNothing(t *testing.T) {
+	w := secretly(t, "redact")
+	if _, err := postgres.psql(`create or replace function looks_on() returns event_trigger language plpgsql as 'begin raise notice ''%'', (select ssn from secrets limit 1); end';
+create materialized view noted as select note from other; create event trigger onlooker on ddl_command_end execute function looks_on()`); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = postgres.psql("drop event trigger onlooker; drop function looks_on()") })
+	for _, text := range []string{"grant select on other to public", "revoke insert on other from md5", "alter default privileges grant select on tables to public",
+		"comment on table other is 'x'", "refresh materialized view noted", "create temp table one (a int)", "alter table other alter note set default 'x'"} {
+		a := attack(t, w, "")
+		a.does("select 1", text)
+		leaksIn(t, text, a.got.String())
+	}
+}

@@ -422,8 +422,8 @@ func (v *view) cleanStatement(s *sqlread.Statement) bool {
 		return false
 	}
 	for _, e := range s.Effects {
-		if !harmless(e.Action) || e.Action == flow.Maintain && (len(s.Relations) == 0 || s.Node == "ReindexStmt") {
-			return false // indexes run code, of all tables, or of that which has the index
+		if !harmless(e.Action) || e.Action == flow.Maintain && (len(s.Relations) == 0 || s.Node == "ReindexStmt" || s.Node == "RefreshMatViewStmt") {
+			return false // indexes run code, of all tables, or of that which has the index; and so do event triggers
 		}
 	}
 	for _, n := range s.Relations {

@@ -228,11 +228,12 @@ func (e *engine) settled() {
 	e.settleDoubts()
 }
 
-// harmless lists the actions that neither compute with code of users nor change definitions.
+// harmless lists the actions that neither compute with code of users nor change definitions. What event
+// triggers watch is none of them, GRANT included.
 func harmless(action string) bool {
 	switch action {
 	case flow.Read, flow.Insert, flow.Update, flow.Delete, flow.Truncate, flow.Merge, flow.CopyIn, flow.CopyOut,
-		flow.Lock, flow.Maintain, flow.SessionSet, flow.Transaction, flow.Grant:
+		flow.Lock, flow.Maintain, flow.SessionSet, flow.Transaction:
 		return true
 	}
 	return false
