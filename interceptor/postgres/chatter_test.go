@@ -317,6 +317,8 @@ func (c chatter) turn() []item {
 		return c.loading()
 	case k < 19:
 		return []item{{m: c.call()}, wait}
+	case c.still: // a cancel may hit our own load of the catalog, without which everything is hidden
+		return []item{{m: simple(c.tame())}, wait}
 	}
 	return []item{{m: simple("select pg_sleep(3)")}, {cancels: true}, wait}
 }
