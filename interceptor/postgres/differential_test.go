@@ -188,6 +188,11 @@ func (r trial) one(t *testing.T, b twins, seed uint64) {
 		return
 	}
 	kind, _, _ := strings.Cut(why, " ")
+	// Answers depend on how fast two servers are, secrets and denials do not.
+	if kind != "leak" && kind != "evaded:" && wrong(k) == "" && wrong(k) == "" {
+		t.Logf("seed %d, driven %v: %s, and twice not again", seed, driven, why)
+		return
+	}
 	short := k.shrink(driven, func(k talk) bool { return strings.HasPrefix(wrong(k), kind) })
 	t.Errorf("seed %d, driven %v: %s\n%s    again: %s", seed, driven, why, short, wrong(short))
 }
