@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -207,15 +206,17 @@ func (h *house) unenroll(_ context.Context, q api.Enroll) (api.Enrollment, error
 	if err != nil {
 		return api.Enrollment{}, err
 	}
-	whose, ok := h.enrolledFor(cgroup)
-	if ok && whose == h.selected(path.Clean(cgroup)) && (q.Identity == api.Anybody || q.Identity == whose) {
-		return api.Enrollment{}, api.Hint(fmt.Errorf("unenroll %s: %w: the policy selects it for %s, and would enroll it again", cgroup, api.ErrRefused, whose), "take it out of what the identity's match selects")
-	}
-	remove := h.tenants.registry.Remove
-	if q.Identity != api.Anybody {
-		remove = func(cgroup string) (enroll.Enrollment, error) { return h.tenants.registry.RemoveOf(q.Identity, cgroup) }
-	}
-	e, err := remove(cgroup)
+	e, err := h.tenants.registry.RemoveIf(cgroup, func(e enroll.Enrollment) error {
+		if q.Identity != api.Anybody {
+			if err := enroll.Of(q.Identity)(e); err != nil {
+				return err
+			}
+		}
+		if e.Identity == h.selected(e.Cgroup) {
+			return api.Hint(fmt.Errorf("%w: the policy selects it for %s, and would enroll it again", api.ErrRefused, e.Identity), "take it out of what the identity's match selects")
+		}
+		return nil
+	})
 	if others, ok := errors.AsType[enroll.OthersError](err); ok {
 		return api.Enrollment{}, api.Hint(fmt.Errorf("unenroll %s for %s: %w: %w", cgroup, q.Identity, others, api.ErrNotFound), "name that identity, or none")
 	}
@@ -233,15 +234,4 @@ func (h *house) parted(e enroll.Enrollment, why string) error {
 	h.tenants.mu.Unlock()
 	return h.journal(flow.Event{Type: flow.EnrollmentEnded, Identity: e.Identity,
 		Result: map[string]any{"enrollment": e.ID, "cgroup": e.Cgroup, "why": why}})
-}
-
-// enrolledFor tells whose a cgroup is.
-func (h *house) enrolledFor(cgroup string) (string, bool) {
-	cgroup = path.Clean(cgroup) // as the registry does
-	for _, e := range h.tenants.registry.List() {
-		if e.Cgroup == cgroup {
-			return e.Identity, true
-		}
-	}
-	return "", false
 }

@@ -200,21 +200,21 @@ func (r *Registry) notOurselves(cgroup string) error {
 
 // Remove ends a cgroup's enrollment, whoever's it is.
 func (r *Registry) Remove(cgroup string) (Enrollment, error) {
-	return r.end(cgroup, func(Enrollment) error { return nil })
+	return r.RemoveIf(cgroup, func(Enrollment) error { return nil })
 }
 
-// RemoveOf ends a cgroup's enrollment if it is identity's; OthersError tells whose it is instead.
-func (r *Registry) RemoveOf(identity, cgroup string) (Enrollment, error) {
-	return r.end(cgroup, func(e Enrollment) error {
+// Of is RemoveIf's condition that an enrollment is identity's; OthersError tells whose it is instead.
+func Of(identity string) func(Enrollment) error {
+	return func(e Enrollment) error {
 		if e.Identity != identity {
 			return OthersError{Identity: e.Identity}
 		}
 		return nil
-	})
+	}
 }
 
-// end ends a cgroup's enrollment if may, which is asked at the same moment, returns nil for it.
-func (r *Registry) end(cgroup string, may func(Enrollment) error) (Enrollment, error) {
+// RemoveIf ends a cgroup's enrollment if may, which is asked at the same moment, returns nil for it.
+func (r *Registry) RemoveIf(cgroup string, may func(Enrollment) error) (Enrollment, error) {
 	cgroup = path.Clean("/" + cgroup)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -249,7 +249,7 @@ func (r *Registry) Sweep() ([]Enrollment, error) {
 			continue
 		}
 		// Another may have been enrolled by that name since the list was made.
-		_, err := r.end(e.Cgroup, func(now Enrollment) error {
+		_, err := r.RemoveIf(e.Cgroup, func(now Enrollment) error {
 			if now.ID != e.ID {
 				return ErrNotEnrolled
 			}

@@ -11,14 +11,14 @@ func TestAnothersEnrollmentIsNotEnded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = p.RemoveOf("other", e.Cgroup)
+	_, err = p.RemoveIf(e.Cgroup, Of("other"))
 	if others, ok := errors.AsType[OthersError](err); !ok || others.Identity != "bot" || len(p.List()) != 1 {
 		t.Errorf("ended as another's: %v, left %v", err, p.List())
 	}
-	if _, err := p.RemoveOf("bot", e.Cgroup); err != nil || len(p.List()) != 0 || len(p.kernel.dirs) != 0 {
+	if _, err := p.RemoveIf(e.Cgroup, Of("bot")); err != nil || len(p.List()) != 0 || len(p.kernel.dirs) != 0 {
 		t.Errorf("not ended as its own: %v, left %v", err, p.List())
 	}
-	if _, err := p.RemoveOf("bot", e.Cgroup); !errors.Is(err, ErrNotEnrolled) {
+	if _, err := p.RemoveIf(e.Cgroup, Of("bot")); !errors.Is(err, ErrNotEnrolled) {
 		t.Errorf("ended twice: %v", err)
 	}
 }
