@@ -250,7 +250,8 @@ func (c *catalog) apply(s *snapshot, who string, masks *rules.Masks) *view {
 	}
 	c.mu.Unlock()
 	v.bequeath()
-	c.stick(stuck, v.generate())
+	v.generate()
+	c.stick(stuck, v.made)
 	for oid, r := range s.relations {
 		if v.taints(oid, 0) {
 			v.names[r.name] = true
@@ -286,24 +287,22 @@ func (v *view) named(oid uint32, column string, depth int) (mask.Mask, bool) {
 }
 
 // generate finds the columns that are generated from masked ones, and no mask names.
-func (v *view) generate() (found []attribute) {
+func (v *view) generate() {
 	for a, from := range v.snap.generated {
 		if _, named := v.named(a.relation, v.snap.columns[a].name, 0); named {
 			continue
 		}
 		if slices.ContainsFunc(from, func(n int16) bool { _, hides := v.columns[attribute{a.relation, n}]; return hides }) {
 			v.made[a] = true
-			found = append(found, a)
 		}
 	}
-	return found
 }
 
 // stick keeps generated columns masked, should they become columns like others (DROP EXPRESSION).
-func (c *catalog) stick(stuck map[attribute]mask.Mask, made []attribute) {
+func (c *catalog) stick(stuck map[attribute]mask.Mask, made map[attribute]bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, a := range made {
+	for a := range made {
 		stuck[a] = mask.Mask{Op: mask.Redact}
 	}
 }

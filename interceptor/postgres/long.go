@@ -67,11 +67,7 @@ func (w *walk) streamed(piece []byte) {
 		}
 		w.skip(len(piece))
 	case stars != nil:
-		w.pass()
-		w.out.Pass(piece)
-		e.reels[w.dir].put(stars)
-		w.pos += len(piece)
-		w.run = w.pos
+		w.passAs(len(piece), stars)
 	default:
 		w.pos += len(piece)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 
-	"github.com/chaperone-dev/chaperone/interceptor"
 	"github.com/chaperone-dev/chaperone/interceptor/postgres/wire"
 )
 
@@ -111,9 +110,5 @@ func (e *engine) sendTaped(w *walk, size int, taped []byte) {
 		e.send(w, size)
 		return
 	}
-	w.pass()
-	w.out.Pass(w.in[w.pos : w.pos+size])
-	e.reels[interceptor.Up].put(taped)
-	w.pos += size
-	w.run = w.pos
+	w.passAs(size, taped)
 }

@@ -98,15 +98,15 @@ func (e *engine) scrub(w *walk, o *owed, typ byte, size int) (bool, error) {
 	changed := e.leaveOutValues(o, f)
 	switch {
 	case tellsSecrets(o, f):
-		w.pass()
-		if changed {
-			w.out.Put(spoken(typ, f))
-		} else {
-			w.out.Pass(w.in[w.pos : w.pos+size])
+		taped := spoken(typ, withoutTexts(f))
+		if !changed {
+			w.passAs(size, taped)
+			break
 		}
-		e.reels[interceptor.Down].put(spoken(typ, withoutTexts(f)))
-		w.pos += size
-		w.run = w.pos
+		w.pass()
+		w.out.Put(spoken(typ, f))
+		e.reels[interceptor.Down].put(taped)
+		w.skip(size)
 	case changed:
 		e.replaceDown(w, size, spoken(typ, f))
 	default:

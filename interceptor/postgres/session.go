@@ -135,6 +135,15 @@ func (w *walk) pass() {
 	}
 }
 
+// passAs releases the next n bytes unchanged; the tape has others in their place.
+func (w *walk) passAs(n int, taped []byte) {
+	w.pass()
+	w.out.Pass(w.in[w.pos : w.pos+n])
+	w.e.reels[w.dir].put(taped)
+	w.pos += n
+	w.run = w.pos
+}
+
 // skip leaves n bytes out.
 func (w *walk) skip(n int) {
 	w.pass()

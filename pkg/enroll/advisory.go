@@ -1,7 +1,6 @@
 package enroll
 
 import (
-	"bytes"
 	"fmt"
 	"io/fs"
 	"os"
@@ -66,12 +65,8 @@ func members(dir string) []string {
 
 // isCanary says that a process is a child of ours that runs our own program, or is about to.
 func isCanary(pid string) bool {
-	text, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
-	if err != nil {
-		return false
-	}
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	if len(fields) < 2 || fields[1] != strconv.Itoa(os.Getpid()) {
+	stat, err := statOf(pid)
+	if err != nil || stat[1] != strconv.Itoa(os.Getpid()) {
 		return false
 	}
 	theirs, err := os.Stat(filepath.Join("/proc", pid, "exe"))

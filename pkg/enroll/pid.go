@@ -21,7 +21,7 @@ var ErrKernel = errors.New("it is a kernel thread")
 
 // Movable says why a process cannot be moved into a cgroup of its own, nil when it can.
 func Movable(pid int) error {
-	stat, err := statOf(pid)
+	stat, err := statOf(strconv.Itoa(pid))
 	if err != nil {
 		return fmt.Errorf("move process %d: %w", pid, err)
 	}
@@ -48,14 +48,14 @@ func Movable(pid int) error {
 const kernelThread = 0x00200000
 
 // statOf returns the fields of a process's stat from its state on, the third (proc_pid_stat(5)).
-func statOf(pid int) ([]string, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+func statOf(pid string) ([]string, error) {
+	text, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
 	if err != nil {
 		return nil, err
 	}
 	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:])) // the name before it may hold anything
 	if len(fields) < 7 {
-		return nil, fmt.Errorf("stat of %d is short", pid)
+		return nil, fmt.Errorf("stat of %s is short", pid)
 	}
 	return fields, nil
 }
@@ -65,7 +65,7 @@ func ancestors() ([]int, error) {
 	var above []int
 	pid := os.Getpid()
 	for {
-		stat, err := statOf(pid)
+		stat, err := statOf(strconv.Itoa(pid))
 		if ended(err) && len(above) > 0 {
 			return above, nil // under our eyes
 		}
