@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// client is this program on the other end: `bench client drain|idle|connect`.
+// client is this program on the other end: `bench client drain|idle`.
 // It does as little as a client can, so that what is measured is between.
 func client(args []string) error {
 	flags := flag.NewFlagSet("client", flag.ContinueOnError)
@@ -32,8 +32,6 @@ func client(args []string) error {
 		return drain(addr, flags.Arg(0), *span)
 	case "idle":
 		return idle(addr, *count)
-	case "connect":
-		return connect(addr, *span)
 	}
 	return fmt.Errorf("unknown client %q", args[0])
 }
@@ -75,26 +73,6 @@ func idle(addr string, n int) error {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 	<-stop
-	return nil
-}
-
-// connect opens and resets connections for span, and prints microseconds per connect(2).
-func connect(addr string, span time.Duration) error {
-	to, err := net.ResolveTCPAddr("tcp4", addr)
-	if err != nil {
-		return err
-	}
-	target := &syscall.SockaddrInet4{Port: to.Port, Addr: to.AddrPort().Addr().As4()}
-	var spent time.Duration
-	var n int
-	for began := time.Now(); time.Since(began) < span; n++ {
-		took, err := once(target)
-		if err != nil {
-			return err
-		}
-		spent += took
-	}
-	fmt.Println(float64(spent.Nanoseconds()) / 1e3 / float64(n))
 	return nil
 }
 
